@@ -1,0 +1,50 @@
+"""Multimodal fusion for PyTorch: every method behind one contract, and a workbench that measures it.
+
+Importing this package does not import torch; a name that needs it does.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fuseloom.registry import Card, card, create, list_fusions, register
+    from fuseloom.types import Alignment, Batch, Masks, Streams, Trace
+
+_HOMES = {
+    "Alignment": "types",
+    "Batch": "types",
+    "Card": "registry",
+    "Masks": "types",
+    "Streams": "types",
+    "Trace": "types",
+    "card": "registry",
+    "create": "registry",
+    "list_fusions": "registry",
+    "register": "registry",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Alignment",
+    "Batch",
+    "Card",
+    "Masks",
+    "Streams",
+    "Trace",
+    "__version__",
+    "card",
+    "create",
+    "list_fusions",
+    "register",
+]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'fuseloom' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"fuseloom.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""The protocol of the main job, and the scikit-learn style estimators."""

@@ -1,0 +1,112 @@
+"""What a comparison found, as plain values: the report renders it, JSON stores it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fuseloom.diagnose.reliance import Reliance
+
+__all__ = ["Comparison", "DataSummary", "Entry", "Interval", "ModalitySummary", "Recommendation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with a 95 % confidence interval; without one (a single seed) ``low`` and ``high`` are None."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the leaderboard."""
+
+    name: str
+    """``text`` (a modality alone), ``low_rank``, ``cross_attention+concat`` or ``logistic regression``."""
+    role: Literal["baseline", "unimodal", "fusion"]
+    modalities: tuple[str, ...]
+    interaction: Literal["none", "additive", "multiplicative", "nonlinear"]
+    """Highest order of interaction between modalities it can express."""
+    learning_rate: float | None
+    """Chosen on validation data; None for a baseline."""
+    valid: Interval
+    """Validation score over seeds."""
+    test: Interval
+    """Test score over seeds, computed once at the end."""
+    valid_by_seed: tuple[float, ...]
+    test_by_seed: tuple[float, ...]
+    parameters: int
+    train_s: float
+    """Median seconds of one training run."""
+    latency_ms: float
+    """Median milliseconds to predict one row."""
+    memory_mb: float | None
+    """Peak megabytes of live tensors in one training step; None for a baseline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """Which model to use, chosen on validation data only, then priced on test data."""
+
+    name: str
+    sentence: str
+    """The whole answer in plain words."""
+    verdict: Literal["fusing pays", "fusing does not pay", "these data cannot tell"]
+    margin: float
+    """How far below the best validation score a simpler model may be."""
+    best_unimodal: str
+    best_fusion: str
+    gain: Interval
+    """Test score of the best fusion minus that of the best unimodal model, both chosen on validation data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalitySummary:
+    """One modality of the data."""
+
+    name: str
+    kind: str
+    """``embedding``, ``table`` or ``text``."""
+    shape: str
+    """In words: ``100 features``, ``3 numbers, 2 categories``, ``text up to 512 bytes``."""
+    missing: int
+    """Rows that lack it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """What was compared on."""
+
+    name: str
+    modalities: tuple[ModalitySummary, ...]
+    target: str
+    rows: dict[str, int]
+    """Rows per split: ``train``, ``valid``, ``test``."""
+    set_aside: tuple[tuple[str, str], ...]
+    """Rows that could not be used: where, and why."""
+    notes: tuple[str, ...]
+    """How kinds, task and splits were inferred."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A finished comparison."""
+
+    format_version: int
+    data: DataSummary
+    task: str
+    """``classification`` or ``regression``."""
+    metric: str
+    higher_is_better: bool
+    seeds: int
+    entries: tuple[Entry, ...]
+    """Best validation score first."""
+    recommendation: Recommendation
+    reliance: tuple[Reliance, ...]
+    """Of the recommended model, and of the best fusion where that is another."""
+    command: str
+    """What repeats this comparison."""
+    config: dict[str, Any]
+    environment: dict[str, str]
+    """Versions, commit, device and threads."""
+    total_s: float

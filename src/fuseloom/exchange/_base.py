@@ -1,0 +1,58 @@
+"""The contract of an exchange: ``streams -> streams``, same names, same shapes."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from fuseloom.part import Part, zero_masked
+from fuseloom.types import Masks, Streams, Trace
+
+__all__ = ["Exchange"]
+
+
+class Exchange(Part):
+    """Modalities talk and stay apart.
+
+    A subclass states its `card`, builds in ``__init__`` and implements `exchange`. It is final.
+
+    Args:
+        dims: Modality name -> width of its stream.
+    """
+
+    kind: ClassVar[str] = "exchange"
+
+    def forward(
+        self,
+        streams: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        *,
+        trace: Trace | None = None,
+        **reads: Any,
+    ) -> Streams:
+        """Exchange between streams ``[B, D]``, ``[B, N, D]`` or ``[B, C, H, W]``.
+
+        Args:
+            streams: Modality name -> value.
+            masks: Modality name -> bool, True = real; a missing key means that everything is real.
+            trace: Collects auxiliary losses and records.
+            reads: What the card names under ``reads``.
+
+        Returns:
+            The same names, shapes and dtypes, zero under False.
+
+        Raises:
+            ModalityError: names, ranks, widths or sizes of the streams do not fit.
+            MaskError: a mask does not fit its stream.
+            OptionError: a keyword the part does not read.
+        """
+        self.check_reads(reads)
+        values, kept = self.enter(streams, masks)
+        changed = self.exchange(values, kept, trace=trace, **reads)
+        changed = {name: value.to(streams[name].dtype) for name, value in changed.items()}
+        return {n: zero_masked(v, kept[n]) if n in kept else v for n, v in changed.items()}
+
+    @abstractmethod
+    def exchange(self, streams: Streams, masks: Masks, *, trace: Trace | None, **reads: Any) -> Streams:
+        """The method itself, on checked streams in the order of ``dims``, zero under False."""

@@ -1,0 +1,139 @@
+"""Cross-attention: each modality attends to the tokens of all others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fuseloom.errors import ModalityError, OptionError
+from fuseloom.exchange._base import Exchange
+from fuseloom.nn import attend, attention_weights
+from fuseloom.registry import Card, register
+from fuseloom.types import Masks, Streams, Trace
+
+__all__ = ["CrossAttention"]
+
+
+@register("cross_attention")
+class CrossAttention(Exchange):
+    r"""Each modality attends to the tokens of all others, with a residual connection.
+
+    .. math:: Y_t = \mathrm{Attention}(X_t W^Q_t,\ [X_s W^K_s]_{s \ne t},\ [X_s W^V_s]_{s \ne t}) W^O_t + X_t
+
+    One softmax runs over the tokens of all other modalities, so a present one takes the weight that an absent
+    one leaves. There is no bias: a sample whose other modalities are all absent keeps its values exactly. An
+    embedding is one token, a feature map one token per pixel; lengths and widths may differ.
+
+    Paper: the formula is Vaswani et al., 2017, arXiv:1706.03762, with queries of one modality and keys of the
+    others.
+
+    Args:
+        dims: Modality name -> width ``D_m``.
+        dim: Inner width of queries, keys and values; the largest input width by default, rounded up to a
+            multiple of ``num_heads``.
+        num_heads: Attention heads.
+        shared: Use the same four projections for every modality, which then must have the same width.
+        dropout: Probability of dropping an attention weight in training.
+
+    Raises:
+        ModalityError: fewer than two modalities, or shared projections for unequal widths.
+        OptionError: ``num_heads`` does not divide ``dim``, or ``dropout`` is no probability.
+
+    Records:
+        ``<target>_from_others``: attention ``[B, H, N_target, N_others]``, sources in the order of ``dims``.
+
+    Example:
+        >>> exchange = CrossAttention({"text": 6, "audio": 4}, num_heads=2)
+        >>> out = exchange({"text": torch.ones(2, 3, 6), "audio": torch.ones(2, 5, 4)})
+        >>> {name: tuple(value.shape) for name, value in out.items()}
+        {'text': (2, 3, 6), 'audio': (2, 5, 4)}
+    """
+
+    card = Card(
+        summary="Each modality attends to the tokens of all others.",
+        interaction="nonlinear",
+        cost="sum_m 4 N_m D_m D + 2 D sum_m N_m (N - N_m), with N = sum_m N_m",
+        parameters="per modality, or shared",
+        arity=(2, None),
+        paper="Vaswani et al., 2017, arXiv:1706.03762",
+    )
+
+    def __init__(
+        self,
+        dims: Mapping[str, int],
+        *,
+        dim: int | None = None,
+        num_heads: int = 1,
+        shared: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(dims)
+        self.num_heads, self.shared, self.dropout = num_heads, shared, dropout
+        self.dim = self._inner_width(dim)
+        if shared and len(set(self.dims.values())) > 1:
+            raise ModalityError(
+                f"Widths must be equal where shared=True, got {self.dims}. Pass shared=False."
+            )
+        if not 0 <= dropout < 1:
+            raise OptionError(f"dropout must be in [0, 1), got {dropout}.")
+        self.query, self.key, self.value = (self._projections(inward=True) for _ in range(3))
+        self.out = self._projections(inward=False)
+
+    def _inner_width(self, dim: int | None) -> int:
+        if self.num_heads < 1:
+            raise OptionError(f"num_heads must be at least 1, got {self.num_heads}.")
+        if dim is None:
+            return -(-max(self.dims.values()) // self.num_heads) * self.num_heads
+        if dim < 1 or dim % self.num_heads:
+            raise OptionError(f"dim must be a positive multiple of num_heads={self.num_heads}, got {dim}.")
+        return dim
+
+    def _projections(self, *, inward: bool) -> nn.ModuleDict:
+        widths = {"shared": next(iter(self.dims.values()))} if self.shared else self.dims
+        sizes = {n: (width, self.dim) if inward else (self.dim, width) for n, width in widths.items()}
+        return nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
+
+    def exchange(self, streams: Streams, masks: Masks, *, trace: Trace | None, **reads: Any) -> Streams:
+        tokens = {name: _as_tokens(value) for name, value in streams.items()}
+        query, key, value = (self._project(part, tokens) for part in (self.query, self.key, self.value))
+        mixed = {}
+        for target in self.dims:
+            others = [name for name in self.dims if name != target]
+            keys, values = (torch.cat([part[n] for n in others], 1) for part in (key, value))
+            kept = _joint_mask(others, tokens, masks)
+            dropout = self.dropout if self.training else 0.0
+            mixed[target] = attend(
+                query[target], keys, values, num_heads=self.num_heads, mask=kept, dropout=dropout
+            )
+            if trace is not None:
+                weights = attention_weights(query[target], keys, num_heads=self.num_heads, mask=kept)
+                trace.record(f"{target}_from_others", weights)
+        return {n: streams[n] + _as_stream(v, streams[n]) for n, v in self._project(self.out, mixed).items()}
+
+    def _project(self, projections: nn.ModuleDict, tokens: Streams) -> Streams:
+        return {name: projections["shared" if self.shared else name](value) for name, value in tokens.items()}
+
+
+def _as_tokens(value: Tensor) -> Tensor:
+    if value.dim() == 2:
+        return value[:, None]
+    return value.flatten(2).transpose(1, 2) if value.dim() == 4 else value  # [B, N, D]
+
+
+def _as_stream(tokens: Tensor, like: Tensor) -> Tensor:
+    if like.dim() == 2:
+        return tokens[:, 0]
+    return tokens.transpose(1, 2).reshape(like.shape) if like.dim() == 4 else tokens
+
+
+def _joint_mask(names: list[str], tokens: Streams, masks: Masks) -> Tensor | None:
+    if not any(name in masks for name in names):
+        return None
+    parts = [
+        masks[n].reshape(tokens[n].shape[:2])
+        if n in masks
+        else tokens[n].new_ones(tokens[n].shape[:2], dtype=torch.bool)
+        for n in names
+    ]
+    return torch.cat(parts, 1)  # [B, sum of N]

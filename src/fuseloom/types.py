@@ -1,0 +1,210 @@
+"""What flows through a model: streams, masks, batches, alignments and the trace."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+__all__ = ["Alignment", "Batch", "Masks", "Streams", "Trace"]
+
+Streams = dict[str, Tensor]
+"""Modality name -> values: an embedding ``[B, D]``, tokens ``[B, N, D]`` or feature map ``[B, C, H, W]``."""
+Masks = dict[str, Tensor]
+"""Modality name -> bool, shaped as the value without its feature axis; True = real, False = absent."""
+
+
+class Trace:
+    """Collects auxiliary losses and records of one forward pass.
+
+    A part assigns (never appends) under its own scope, so a forward that runs twice under activation
+    checkpointing leaves one entry. A fresh object is made for each forward.
+
+    Example:
+        >>> trace = Trace()
+        >>> trace.scope("merge").record("gate", torch.ones(2))
+        >>> sorted(trace.records)
+        ['merge.gate']
+    """
+
+    def __init__(self) -> None:
+        self.losses: dict[str, Tensor] = {}
+        """Scoped name -> scalar that the training step adds to its loss."""
+        self.records: dict[str, Tensor] = {}
+        """Scoped name -> detached tensor."""
+        self._prefix = ""
+
+    def scope(self, name: str) -> "Trace":
+        """A view of the same trace whose entries are filed under ``name``."""
+        view = Trace()
+        view.losses, view.records = self.losses, self.records
+        view._prefix = f"{self._prefix}{name}."
+        return view
+
+    def loss(self, name: str, value: Tensor) -> None:
+        """File a scalar auxiliary loss, already weighted by its coefficient."""
+        self.losses[self._prefix + name] = value
+
+    def record(self, name: str, value: Tensor) -> None:
+        """File a tensor to look at; it is detached."""
+        self.records[self._prefix + name] = value.detach()
+
+    def total_loss(self) -> Tensor | float:
+        """Sum of the auxiliary losses, 0.0 where there are none."""
+        return sum(self.losses.values(), start=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """Weighted index pairs between the tokens of two named streams, padded per sample with -1.
+
+    Pair ``p`` of sample ``b`` says that token ``source_index[b, p]`` of stream ``source`` belongs to token
+    ``target_index[b, p]`` of stream ``target``. A pair with -1 on either side is a hole and has no effect.
+
+    Args:
+        source_index: ``[B, P]`` int64.
+        target_index: ``[B, P]`` int64.
+        weight: ``[B, P]``, floating.
+    """
+
+    source_index: Tensor
+    target_index: Tensor
+    weight: Tensor
+
+    @classmethod
+    def from_pairs(cls, pairs: Sequence[Iterable[Sequence[float]]]) -> Self:
+        """Build from one list of ``(source, target)`` or ``(source, target, weight)`` per sample.
+
+        Example:
+            >>> Alignment.from_pairs([[(0, 1)], [(2, 0, 0.5), (1, 0, 0.5)]]).weight
+            tensor([[1.0000, 0.0000],
+                    [0.5000, 0.5000]])
+        """
+        rows = [[(*pair, 1.0)[:3] for pair in sample] for sample in pairs]
+        width = max((len(row) for row in rows), default=0)
+        table = torch.tensor([row + [(-1, -1, 0.0)] * (width - len(row)) for row in rows])
+        table = table.reshape(len(rows), width, 3)
+        return cls(source_index=table[..., 0].long(), target_index=table[..., 1].long(), weight=table[..., 2])
+
+    @property
+    def real(self) -> Tensor:
+        """``[B, P]`` bool: pairs that are no holes."""
+        return (self.source_index >= 0) & (self.target_index >= 0)
+
+    def transpose(self) -> Self:
+        """The same pairs with source and target swapped."""
+        return replace(self, source_index=self.target_index, target_index=self.source_index)
+
+    def gather(self, values: Tensor, num_targets: int) -> Tensor:
+        """Weighted sum of the source tokens aligned to each target token.
+
+        Args:
+            values: Source tokens ``[B, N, D]``.
+            num_targets: ``T``, number of target tokens.
+
+        Returns:
+            ``[B, T, D]``; zero where nothing is aligned. Indices beyond ``T`` are holes.
+        """
+        real = self.real & (self.target_index < num_targets) & (self.source_index < values.shape[1])
+        source = torch.where(real, self.source_index, 0)
+        taken = values.gather(1, source[..., None].expand(-1, -1, values.shape[-1]))  # [B, P, D]
+        taken = taken * torch.where(real, self.weight, 0).to(values.dtype)[..., None]
+        # Holes land in a dump row behind the last target, so no scatter index is negative.
+        target = torch.where(real, self.target_index, num_targets)
+        out = values.new_zeros(values.shape[0], num_targets + 1, values.shape[-1])
+        return out.scatter_add(1, target[..., None].expand_as(taken), taken)[:, :num_targets]
+
+    def truncate(self, num_sources: int, num_targets: int) -> Self:
+        """Make holes of the pairs that point past truncated streams."""
+        real = self.real & (self.source_index < num_sources) & (self.target_index < num_targets)
+        return self._hole(real, self.source_index, self.target_index)
+
+    def shift(self, source: int = 0, target: int = 0) -> Self:
+        """Re-index after prefixes of ``source`` and ``target`` tokens were put before the streams."""
+        return self._hole(self.real, self.source_index + source, self.target_index + target)
+
+    def flatten(self, num_sources: int, num_targets: int) -> Self:
+        """One alignment ``[1, B * P]`` over streams whose samples are laid end to end."""
+        sample = torch.arange(self.weight.shape[0], device=self.weight.device)[:, None]
+        moved = self._hole(
+            self.real, self.source_index + sample * num_sources, self.target_index + sample * num_targets
+        )
+        return moved._map(lambda value: value.reshape(1, -1))
+
+    def _hole(self, real: Tensor, source: Tensor, target: Tensor) -> Self:
+        return replace(
+            self, source_index=torch.where(real, source, -1), target_index=torch.where(real, target, -1)
+        )
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self)})
+
+
+torch.export.register_dataclass(Alignment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Rows on their way into a model.
+
+    ``inputs`` are what encoders read (or streams, where there is no encoder); ``extras`` hold what a card
+    names under ``reads``, tensors or alignments.
+    """
+
+    inputs: Streams
+    masks: Masks = field(default_factory=dict)
+    target: Tensor | None = None
+    ids: Tensor | None = None
+    extras: dict[str, Tensor | Alignment] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of rows, zero without inputs."""
+        return next((len(value) for value in self.inputs.values()), 0)
+
+    @classmethod
+    def collate(cls, batches: Sequence["Batch"]) -> "Batch":
+        """Stack batches along their rows; all must name the same entries and agree beyond the first axis."""
+        first = batches[0]
+        parts = [batch._parts() for batch in batches]
+        joined = {path: torch.cat([part[path] for part in parts]) for path in parts[0]}
+        return first._rebuilt(joined)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The same rows on another device."""
+        return self._map(lambda value: value.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The same rows in pinned memory, as data loaders ask for."""
+        return self._map(lambda value: value.pin_memory())
+
+    def take(self, rows: Tensor | slice) -> Self:
+        """The rows selected by an index tensor or a slice."""
+        return self._map(lambda value: value[rows])
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        return self._rebuilt({path: function(value) for path, value in self._parts().items()})
+
+    def _parts(self) -> dict[tuple[str, ...], Tensor]:
+        parts: dict[tuple[str, ...], Tensor] = {}
+        for name in ("inputs", "masks", "extras"):
+            for key, value in getattr(self, name).items():
+                if isinstance(value, Alignment):
+                    parts |= {(name, key, f.name): getattr(value, f.name) for f in fields(value)}
+                else:
+                    parts[name, key] = value
+        return parts | {(n,): v for n in ("target", "ids") if (v := getattr(self, n)) is not None}
+
+    def _rebuilt(self, parts: Mapping[tuple[str, ...], Tensor]) -> Self:
+        values: dict[str, Any] = {"inputs": {}, "masks": {}, "extras": {}}
+        pairs: dict[str, dict[str, Tensor]] = {}
+        for path, value in parts.items():
+            match path:
+                case (name,):
+                    values[name] = value
+                case (name, key):
+                    values[name][key] = value
+                case (_, key, part):
+                    pairs.setdefault(key, {})[part] = value
+        values["extras"] |= {key: Alignment(**part) for key, part in pairs.items()}
+        return replace(self, **values)
