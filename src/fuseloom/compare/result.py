@@ -10,7 +10,7 @@ __all__ = ["Comparison", "DataSummary", "Entry", "Interval", "ModalitySummary", 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate with a 95 % confidence interval; without one (a single seed) ``low`` and ``high`` are None."""
+    """An estimate with a 95 % confidence interval; ``low`` and ``high`` are None for a single seed."""
 
     mean: float
     low: float | None = None

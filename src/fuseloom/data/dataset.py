@@ -24,7 +24,7 @@ ColumnKind = Literal["number", "category", "text"]
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding:
-    """Vectors or sequences of vectors: ``values`` ``[N, D]`` or ``[N, T, D]``, ``mask`` ``[N]`` or ``[N, T]``.
+    """Vectors or sequences of them: ``values`` ``[N, D]`` or ``[N, T, D]``, ``mask`` ``[N]`` or ``[N, T]``.
 
     True in the mask means real; values under False are arbitrary.
     """
@@ -43,7 +43,7 @@ class Embedding:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Columns of numbers (float64, NaN = missing) and of categories (``None`` = missing), each of length N."""
+    """Columns of numbers (float64, NaN = missing) and categories (``None`` = missing), each of length N."""
 
     kind = "table"
     numbers: Mapping[str, NDArray[np.float64]]
@@ -109,8 +109,8 @@ class SetAside:
 class Dataset:
     """Row-aligned modalities with their target.
 
-    ``target`` holds raw values, strings or float64; ``split`` holds ``train``, ``valid`` or ``test`` per row where
-    the source gives one.
+    ``target`` holds raw values, strings or float64; ``split`` holds ``train``, ``valid`` or ``test`` per row
+    where the source gives one.
     """
 
     name: str
