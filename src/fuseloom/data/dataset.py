@@ -93,6 +93,8 @@ class Schema:
     source_format: str
     modalities: Mapping[str, ModalitySpec]
     target: str | None = None
+    target_kind: Literal["number", "category"] | None = None
+    """Whether the target was read as numbers or as names of classes."""
     id_column: str | None = None
     split_column: str | None = None
 
@@ -109,8 +111,8 @@ class SetAside:
 class Dataset:
     """Row-aligned modalities with their target.
 
-    ``target`` holds raw values, strings or float64; ``split`` holds ``train``, ``valid`` or ``test`` per row
-    where the source gives one.
+    ``target`` holds raw values, strings or float64 (in rows read for prediction also ``None`` and NaN, where
+    it is not known); ``split`` holds ``train``, ``valid`` or ``test`` per row where the source gives one.
     """
 
     name: str

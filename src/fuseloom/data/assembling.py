@@ -1,0 +1,190 @@
+"""A source read the way a schema says: the modalities of its usable rows."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuseloom.data.cells import Cells, as_numbers, as_strings, is_missing
+from fuseloom.data.dataset import Dataset, Embedding, Modality, ModalitySpec, Schema, SetAside, Table, Text
+from fuseloom.data.planning import SPLIT_WORDS
+from fuseloom.data.source import Source
+from fuseloom.errors import DataError, did_you_mean
+
+__all__ = ["labelled_rows", "unlabelled_rows"]
+
+Problems = dict[int, str]
+"""Row -> the first reason why it cannot be used."""
+
+
+def labelled_rows(source: Source, schema: Schema, *, notes: list[str]) -> Dataset:
+    """Rows to learn from: those without a readable target or split are set aside.
+
+    Raises:
+        DataError: no row can be used.
+    """
+    problems: Problems = {}
+    modalities = {name: _modality(source, name, s, problems) for name, s in schema.modalities.items()}
+    target = _target(source, schema, problems)
+    split = _split(source, schema, problems)
+    return _usable(source, schema, problems, modalities=modalities, target=target, split=split, notes=notes)
+
+
+def unlabelled_rows(source: Source, schema: Schema) -> Dataset:
+    """Rows to predict: target and modalities may be absent, and a target that is there may be unreadable.
+
+    Raises:
+        DataError: no modality is there, or only a part of the columns of one.
+    """
+    problems: Problems = {}
+    absent = [name for name, spec in schema.modalities.items() if not _present_columns(source, name, spec)]
+    if len(absent) == len(schema.modalities):
+        expected = [c for spec in schema.modalities.values() for c in spec.columns]
+        names = [*source.columns, *source.arrays]
+        raise DataError(
+            f"{source.name} must have a modality of {sorted(schema.modalities)}, got none of them. Expected "
+            f"columns or arrays such as {(expected or [*schema.modalities])[:5]}, found {names[:10]}."
+        )
+    modalities = {
+        name: _absent(spec, len(source)) if name in absent else _modality(source, name, spec, problems)
+        for name, spec in schema.modalities.items()
+    }
+    has_target = schema.target is not None and schema.target in source
+    target = _target(source, schema, {}) if has_target else None
+    notes = [f"{name}: missing in every row" for name in absent]
+    return _usable(source, schema, problems, modalities=modalities, target=target, split=None, notes=notes)
+
+
+def _usable(
+    source: Source,
+    schema: Schema,
+    problems: Problems,
+    *,
+    modalities: dict[str, Modality],
+    target: NDArray[np.float64] | NDArray[np.object_] | None,
+    split: NDArray[np.str_] | None,
+    notes: list[str],
+) -> Dataset:
+    rows = np.array([row for row in range(len(source)) if row not in problems], dtype=np.intp)
+    aside = [SetAside(where=source.places[row], reason=problems[row]) for row in sorted(problems)]
+    if not len(rows):
+        raise DataError(
+            f"{source.name} must have at least one usable row, got {len(aside)} set aside, the first "
+            f"{aside[0].where}: {aside[0].reason}."
+        )
+    if problems:
+        modalities = {name: modality.take(rows) for name, modality in modalities.items()}
+    ids = _ids(source, schema)
+    return Dataset(
+        name=source.name,
+        modalities=modalities,
+        target=None if target is None else target[rows],
+        ids=[ids[row] for row in rows],
+        split=None if split is None else split[rows],
+        schema=schema,
+        set_aside=(*source.set_aside, *aside),
+        notes=tuple(notes),
+    )
+
+
+def _modality(source: Source, name: str, spec: ModalitySpec, problems: Problems) -> Modality:
+    if spec.kind == "embedding":
+        return _embedding(source, name, problems)
+    present = _present_columns(source, name, spec)
+    if missing := [column for column in spec.columns if column not in present]:
+        raise DataError(
+            f"{source.name} must have all columns of modality {name!r} or none, got no {missing[0]!r}."
+            f"{did_you_mean(missing[0], source.columns)}"
+        )
+    if spec.kind == "text":
+        return Text(values=as_strings(source.columns[present[0]]))
+    numbers = [column for column, kind in spec.columns.items() if kind == "number"]
+    return Table(
+        numbers={column: _numbers(source, column, problems) for column in numbers},
+        categories={
+            c: as_strings(source.columns[c]) for c, kind in spec.columns.items() if kind == "category"
+        },
+    )
+
+
+def _embedding(source: Source, name: str, problems: Problems) -> Embedding:
+    if name in source.arrays:
+        return source.arrays[name]
+    columns = [_numbers(source, column, problems) for column in _numbered(source.columns, name)]
+    with np.errstate(over="ignore"):
+        values = np.stack(columns, axis=1).astype(np.float32)
+    return Embedding(values=values, mask=np.asarray(~np.isnan(values).all(axis=-1)))
+
+
+def _numbered(columns: Mapping[str, Cells], name: str) -> list[str]:
+    """The column called as the embedding, or those called ``name_0``, ``name_1``, and so on."""
+    if name in columns:
+        return [name]
+    numbered: list[str] = []
+    while (column := f"{name}_{len(numbered)}") in columns:
+        numbered.append(column)
+    return numbered
+
+
+def _present_columns(source: Source, name: str, spec: ModalitySpec) -> list[str]:
+    if spec.kind != "embedding":
+        return [column for column in spec.columns if column in source.columns]
+    return [name] if name in source.arrays else _numbered(source.columns, name)
+
+
+def _absent(spec: ModalitySpec, rows: int) -> Modality:
+    nothing = np.full(rows, None, dtype=object)
+    if spec.kind == "embedding":
+        return Embedding(values=np.zeros((rows, 0), dtype=np.float32), mask=np.zeros(rows, dtype=np.bool_))
+    if spec.kind == "text":
+        return Text(values=nothing)
+    return Table(
+        numbers={c: np.full(rows, np.nan) for c, kind in spec.columns.items() if kind == "number"},
+        categories={c: nothing for c, kind in spec.columns.items() if kind == "category"},
+    )
+
+
+def _numbers(source: Source, column: str, problems: Problems) -> NDArray[np.float64]:
+    cells = source.columns[column]
+    numbers, unreadable = as_numbers(cells, decimal_comma=source.decimal_comma)
+    for row in np.flatnonzero(unreadable):
+        problems.setdefault(int(row), f"column {column!r} must be a finite number, got {_shown(cells[row])}")
+    return numbers
+
+
+def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.float64] | NDArray[np.object_]:
+    assert schema.target is not None
+    values: NDArray[np.float64] | NDArray[np.object_]
+    cells = source.column(schema.target, role="target")
+    if schema.target_kind == "number":
+        values, _ = as_numbers(cells, decimal_comma=source.decimal_comma)
+        unknown = np.isnan(values)
+    else:
+        values = as_strings(cells)
+        unknown = is_missing(values)
+    for row in np.flatnonzero(unknown):
+        problems.setdefault(int(row), f"target {schema.target!r} must be known, got {_shown(cells[row])}")
+    return values
+
+
+def _split(source: Source, schema: Schema, problems: Problems) -> NDArray[np.str_] | None:
+    if schema.split_column is None:
+        return None
+    words = as_strings(source.column(schema.split_column, role="split_column"))
+    split = [SPLIT_WORDS.get(str(word).lower(), "") for word in words]
+    for row, name in enumerate(split):
+        if not name:
+            problems.setdefault(row, f"split must be train, valid or test, got {_shown(words[row])}")
+    return np.array(split)
+
+
+def _ids(source: Source, schema: Schema) -> list[str]:
+    if schema.id_column is None or schema.id_column not in source:
+        return list(source.ids)
+    named = as_strings(source.column(schema.id_column, role="id_column"))
+    return [number if name is None else str(name) for name, number in zip(named, source.ids, strict=True)]
+
+
+def _shown(cell: object) -> str:
+    text = "no value" if cell is None else repr(cell) if isinstance(cell, str) else str(cell)
+    return text if len(text) <= 60 else f"{text[:57]}..."

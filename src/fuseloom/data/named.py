@@ -1,0 +1,62 @@
+"""The published sets by name, and by the files in their folder."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuseloom.data import mfeat, mosi
+from fuseloom.data.digits import read_digits
+from fuseloom.data.source import Source
+from fuseloom.errors import DataError, UnknownNameError, did_you_mean
+
+__all__ = ["EMBEDDED", "PublishedSet", "list_sets", "read_named", "recognised"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSet:
+    """A published set that lies in a folder."""
+
+    files: tuple[str, ...]
+    """What the folder holds; by these it is recognised."""
+    read: Callable[[Path], Source]
+
+
+EMBEDDED: Mapping[str, Callable[[], Source]] = {"digits": read_digits}
+"""Sets that need no file."""
+
+_IN_FOLDERS = {
+    "mfeat": PublishedSet(files=mfeat.FILES, read=mfeat.read_mfeat),
+    "mosi": PublishedSet(files=mosi.FILES, read=mosi.read_mosi),
+}
+
+
+def list_sets() -> list[str]:
+    """Names of all sets, sorted.
+
+    Example:
+        >>> list_sets()
+        ['digits', 'mfeat', 'mosi']
+    """
+    return sorted([*EMBEDDED, *_IN_FOLDERS])
+
+
+def recognised(folder: Path) -> PublishedSet | None:
+    """The published set whose files a folder holds, if any."""
+    sets = _IN_FOLDERS.values()
+    return next((one for one in sets if all((folder / file).is_file() for file in one.files)), None)
+
+
+def read_named(name: str) -> Source:
+    """An embedded set by its name.
+
+    Raises:
+        DataError: the set is published elsewhere and needs its folder.
+        UnknownNameError: no set has the name.
+    """
+    if name in EMBEDDED:
+        return EMBEDDED[name]()
+    if name in _IN_FOLDERS:
+        files = ", ".join(_IN_FOLDERS[name].files)
+        raise DataError(f"{name!r} must be given as its folder, got its name. Pass the path to {files}.")
+    hint = did_you_mean(name, list_sets())
+    raise UnknownNameError(f"No such file or folder, and unknown data set {name!r}.{hint}")

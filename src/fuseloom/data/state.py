@@ -1,0 +1,54 @@
+"""Schemas and preprocessors as plain values, for the configuration of a saved model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fuseloom.data.dataset import ModalitySpec, Schema
+from fuseloom.data.preprocessing import PREPROCESSORS, Preprocessor
+from fuseloom.errors import DataError
+
+__all__ = ["preprocessors_from_state", "preprocessors_state", "schema_from_state", "schema_state"]
+
+
+def preprocessors_state(preprocessors: Mapping[str, Preprocessor]) -> list[dict[str, Any]]:
+    """Plain values for JSON; a list, because the order of modalities belongs to a model."""
+    return [{"name": name, "kind": one.kind, "state": one.state()} for name, one in preprocessors.items()]
+
+
+def preprocessors_from_state(state: Sequence[Mapping[str, Any]]) -> dict[str, Preprocessor]:
+    """Rebuild preprocessors.
+
+    Raises:
+        DataError: the state is not one of `preprocessors_state`.
+    """
+    try:
+        return {one["name"]: PREPROCESSORS[one["kind"]].from_state(one["state"]) for one in state}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"The state of preprocessors must have name, kind and state, got one without: {error}."
+        ) from None
+
+
+def schema_state(schema: Schema) -> dict[str, Any]:
+    """Plain values for JSON."""
+    modalities = [
+        {"name": name, "kind": spec.kind, "columns": [list(column) for column in spec.columns.items()]}
+        for name, spec in schema.modalities.items()
+    ]
+    return {**vars(schema), "modalities": modalities}
+
+
+def schema_from_state(state: Mapping[str, Any]) -> Schema:
+    """Rebuild a schema.
+
+    Raises:
+        DataError: the state is not one of `schema_state`.
+    """
+    try:
+        modalities = {
+            one["name"]: ModalitySpec(kind=one["kind"], columns=dict(one["columns"]))
+            for one in state["modalities"]
+        }
+        return Schema(**{**state, "modalities": modalities})
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"The state of a schema must have its entries, got one without: {error}.") from None

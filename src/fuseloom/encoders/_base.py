@@ -1,0 +1,42 @@
+"""The contract of an encoder: raw values and their mask, stage by stage, to a stream and its mask."""
+
+from abc import ABC
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from fuseloom.part import zero_masked
+
+__all__ = ["Encoder"]
+
+
+class Encoder(nn.Module, ABC):
+    """A sequence of stages; an exchange may stand after any of them.
+
+    A stage is a module ``(value, mask) -> (value, mask)``. Values under False are zeroed
+    after each stage; the first one also meets raw values, which under False may be anything.
+
+    Args:
+        stages: Modules in the order in which they run.
+        dims: Width of the stream after each stage.
+    """
+
+    kind: ClassVar[str] = "encoder"
+    name: ClassVar[str] = ""
+
+    def __init__(self, stages: Sequence[nn.Module], dims: Sequence[int]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.dims = tuple(dims)
+
+    def run_stage(self, index: int, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Value and mask after stage ``index``, zero under False."""
+        value, mask = self.stages[index](value, mask)
+        return (value, None) if mask is None else (zero_masked(value, mask), mask)
+
+    def forward(self, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Stream ``[B, D]`` or ``[B, N, D]`` and its mask, after all stages."""
+        for index in range(len(self.stages)):
+            value, mask = self.run_stage(index, value, mask)
+        return value, mask

@@ -1,0 +1,191 @@
+"""The generic assembly: ``(stage -> exchange?)* -> merge -> head``."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from fuseloom.encoders import Encoder
+from fuseloom.errors import ModalityError, OptionError, did_you_mean
+from fuseloom.exchange import Exchange
+from fuseloom.merge import Merge
+from fuseloom.registry import card, create, list_fusions, lookup
+from fuseloom.types import Masks, Streams, Trace
+
+__all__ = ["FusionModel", "FusionSpec", "ModelConfig", "build_model"]
+
+
+class FusionModel(nn.Module):
+    """One encoder per modality, exchanges between their stages, a merge and a head.
+
+    Args:
+        encoders: Modality name -> encoder.
+        merge: Takes the streams after the last stage.
+        head: Takes what the merge gives.
+        exchanges: Stage number -> exchange that stands behind it; negative numbers count from the end. An
+            encoder with fewer stages than the longest joins late: its last stage runs with theirs.
+
+    Raises:
+        ModalityError: the merge or an exchange was built for other modalities than the encoders.
+
+    Example:
+        >>> import torch
+        >>> from fuseloom.encoders.embedding import EmbeddingEncoder
+        >>> from fuseloom.heads import LinearHead
+        >>> encoders = {"text": EmbeddingEncoder(6, dim=8), "audio": EmbeddingEncoder(4, dim=8)}
+        >>> model = FusionModel(encoders, create("sum", {"text": 8, "audio": 8}), LinearHead(8, 3))
+        >>> model({"text": torch.ones(2, 6), "audio": torch.ones(2, 4)}).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        merge: Merge,
+        head: nn.Module,
+        *,
+        exchanges: Mapping[int, Exchange] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.depth = max(len(encoder.stages) for encoder in encoders.values())
+        behind = {stage % self.depth: part for stage, part in (exchanges or {}).items()}
+        self.exchanges = nn.ModuleDict({str(stage): behind[stage] for stage in sorted(behind)})
+        self.merge = merge
+        self.head = head
+        for part in [merge, *behind.values()]:
+            if part.dims.keys() != encoders.keys():
+                raise ModalityError(
+                    f"{type(part).__name__} must be built for {sorted(encoders)}, got {sorted(part.dims)}."
+                )
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        *,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """Outputs ``[B, K]`` of what the encoders read; masks are True where an input is real."""
+        streams, kept = self.encode(inputs, masks, trace=trace)
+        return self.fuse(streams, kept, trace=trace)
+
+    def encode(
+        self,
+        inputs: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        *,
+        trace: Trace | None = None,
+    ) -> tuple[Streams, Masks]:
+        """Streams and masks after all stages and exchanges.
+
+        Raises:
+            ModalityError: an input is missing.
+        """
+        if missing := sorted(self.encoders.keys() - inputs.keys()):
+            raise ModalityError(f"Missing modality {missing}; got {sorted(inputs)}.")
+        streams = {name: inputs[name] for name in self.encoders}
+        kept = {name: mask for name, mask in (masks or {}).items() if name in streams}
+        for stage in range(self.depth):
+            streams, kept = self._run_stage(stage, streams, kept)
+            if str(stage) in self.exchanges:
+                scope = None if trace is None else trace.scope(f"exchange.{stage}")
+                streams = self.exchanges[str(stage)](streams, kept, trace=scope)
+        return streams, kept
+
+    def fuse(self, streams: Streams, masks: Masks, *, trace: Trace | None = None) -> Tensor:
+        """Outputs ``[B, K]`` of encoded streams."""
+        fused = self.merge(streams, masks, trace=None if trace is None else trace.scope("merge"))
+        outputs: Tensor = self.head(fused)
+        return outputs
+
+    def _run_stage(self, stage: int, streams: Streams, masks: Masks) -> tuple[Streams, Masks]:
+        values, kept = dict(streams), dict(masks)
+        for name, encoder in self.encoders.items():
+            assert isinstance(encoder, Encoder)
+            own = stage - (self.depth - len(encoder.stages))
+            if own < 0:
+                continue
+            values[name], mask = encoder.run_stage(own, values[name], kept.pop(name, None))
+            if mask is not None:
+                kept[name] = mask
+        return values, kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSpec:
+    """Which parts fuse, by name: exchanges in their order, then one merge."""
+
+    exchanges: tuple[str, ...] = ()
+    merge: str = "concat"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``merge`` or ``exchange+merge``.
+
+        Raises:
+            OptionError: an unknown part, or parts in another order.
+
+        Example:
+            >>> FusionSpec.parse("cross_attention+sum")
+            FusionSpec(exchanges=('cross_attention',), merge='sum')
+        """
+        *exchanges, merge = (name.strip() for name in text.split("+"))
+        for name, kind in [*((name, "exchange") for name in exchanges), (merge, "merge")]:
+            known = list_fusions(kind=kind)
+            if name not in known:
+                hint = did_you_mean(name, known)
+                raise OptionError(
+                    f"fusion must be MERGE or EXCHANGE+MERGE, got {kind} {name!r} in {text!r}.{hint}"
+                )
+        return cls(exchanges=tuple(exchanges), merge=merge)
+
+    def __str__(self) -> str:
+        return "+".join([*self.exchanges, self.merge])
+
+    @property
+    def interaction(self) -> str:
+        """Highest order of interaction that any of the parts can express."""
+        orders = ("additive", "multiplicative", "nonlinear")
+        return max((card(name).interaction for name in [*self.exchanges, self.merge]), key=orders.index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What `build_model` needs; saved with the weights."""
+
+    encoders: Mapping[str, Mapping[str, Any]]
+    """Modality name -> ``kind`` of its encoder, and the encoder's own options."""
+    fusion: str
+    """As `FusionSpec.parse` reads it."""
+    dim: int = 64
+    """Width of every stream and of the fused value."""
+    dropout: float = 0.2
+    """In encoders and head."""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Part name -> its keyword options."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON values that `from_state` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Restore from `state`."""
+        return cls(**state)
+
+
+def build_model(config: ModelConfig, head: nn.Module) -> FusionModel:
+    """Assemble encoders, exchanges, merge and head; weights come from torch's global generator."""
+    encoders = {}
+    for name, options in config.encoders.items():
+        own = {key: value for key, value in options.items() if key != "kind"}
+        encoders[name] = lookup(options["kind"], kind="encoder")(
+            dim=config.dim, dropout=config.dropout, **own
+        )
+    spec = FusionSpec.parse(config.fusion)
+    dims = {name: encoder.dims[-1] for name, encoder in encoders.items()}
+    parts = [create(name, dims, **config.options.get(name, {})) for name in spec.exchanges]
+    merge = create(spec.merge, dims, dim=config.dim, **config.options.get(spec.merge, {}))
+    return FusionModel(encoders, merge, head, exchanges=dict(enumerate(parts, start=-len(parts))))

@@ -1,0 +1,1 @@
+"""Training: one step function, a plain loop for encoded data, and the saved model."""

@@ -1,0 +1,141 @@
+"""A small, plain training loop for data that fit in memory: AdamW, early stopping, nothing hidden."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fuseloom.errors import OptionError
+from fuseloom.tasks import Task
+from fuseloom.train.step import training_step
+from fuseloom.types import Batch
+
+__all__ = ["FitConfig", "FitResult", "fit", "one_thread", "predict_outputs", "seeded"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """What a training run depends on besides model and data."""
+
+    lr: float = 1e-3
+    """Learning rate of AdamW."""
+    weight_decay: float = 0.01
+    """Of AdamW."""
+    batch_size: int = 64
+    """Rows per step."""
+    max_epochs: int = 100
+    """Passes over the training rows at most."""
+    patience: int = 10
+    """Epochs without a better validation loss before the run stops."""
+    seed: int = 0
+    """Of the weights, the order of rows and dropout."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name != "seed" and not value > 0 and not (name == "weight_decay" and value == 0):
+                raise OptionError(f"{name} must be positive, got {value}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """A finished run; the model holds the weights of its best epoch."""
+
+    valid_loss: float
+    epochs: int
+    train_s: float
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run with torch's global generator seeded, and give it back as it was."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, as the worker processes do, so that numbers do not depend on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fit(
+    build: Callable[[], nn.Module], train: Batch, valid: Batch, task: Task, config: FitConfig
+) -> tuple[nn.Module, FitResult]:
+    """Build and train a model; keep the weights with the lowest validation loss.
+
+    Args:
+        build: Makes the model, with weights drawn from torch's global generator.
+        train: All training rows.
+        valid: All validation rows.
+        task: Gives the loss.
+        config: The run's settings; equal settings and data give equal weights.
+    """
+    start = time.perf_counter()
+    with seeded(config.seed):
+        model = build()
+        if (first := next(iter(train.inputs.values()), None)) is not None:
+            model.to(first.device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        best, best_weights, waited, epoch = float("inf"), _copy(model), 0, 0
+        while epoch < config.max_epochs and waited < config.patience:
+            _run_epoch(model, train, task, optimizer, config.batch_size)
+            epoch, waited = epoch + 1, waited + 1
+            loss = _mean_loss(model, valid, task)
+            if loss < best:
+                best, best_weights, waited = loss, _copy(model), 0
+    model.load_state_dict(best_weights)
+    model.eval()
+    return model, FitResult(valid_loss=best, epochs=epoch, train_s=time.perf_counter() - start)
+
+
+def _run_epoch(
+    model: nn.Module, train: Batch, task: Task, optimizer: torch.optim.Optimizer, batch_size: int
+) -> None:
+    model.train()
+    order = torch.randperm(len(train))
+    for start in range(0, len(train), batch_size):
+        rows = order[start : start + batch_size]
+        training_step(model, train.take(rows.to(_device(train))), task, optimizer)
+
+
+def _mean_loss(model: nn.Module, rows: Batch, task: Task) -> float:
+    outputs = torch.from_numpy(predict_outputs(model, rows)).to(_device(rows))
+    assert rows.target is not None
+    return float(task.loss(outputs, rows.target))
+
+
+def predict_outputs(model: nn.Module, rows: Batch, *, batch_size: int = 256) -> NDArray[np.float32]:
+    """Outputs ``[N, K]`` in evaluation mode.
+
+    Every chunk has ``batch_size`` rows (the last is filled up by repeating a row), so that a row's outputs
+    do not depend on how many others come with it.
+    """
+    training = model.training
+    model.eval()
+    chunks = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), batch_size):
+            index = torch.arange(start, start + batch_size, device=_device(rows))
+            chunk = rows.take(index.clamp(max=len(rows) - 1))
+            chunks.append(model(chunk.inputs, chunk.masks)[: len(rows) - start].float().cpu())
+    model.train(training)
+    return torch.cat(chunks).numpy()
+
+
+def _device(rows: Batch) -> torch.device:
+    return next(iter(rows.inputs.values())).device
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+
+from fuseloom.errors import DataError, UnknownNameError
+from fuseloom.tasks.classification import Classification
+
+
+def test_classes_keep_their_order_and_numbers_stay_whole():
+    assert Classification.learn(np.array([10.0, 2.0, 2.0])).classes == ("2", "10")
+    assert Classification.learn(np.array(["10", "2"], dtype=object)).classes == ("10", "2")
+    assert Classification.learn(np.array([0.5, 2.0])).classes == ("0.5", "2")
+
+
+def test_state_round_trip_decodes_the_same():
+    task = Classification.learn(np.array(["yes", "no"]))
+    again = Classification.from_state(task.state())
+    columns = again.columns(again.predict(np.array([[3.0, 1.0], [0.0, 2.0]], dtype=np.float32)))
+    assert list(columns["prediction"]) == ["no", "yes"]
+    assert columns["p_no"][0] == pytest.approx(1 / (1 + np.exp(-2)))
+    np.testing.assert_allclose(columns["p_no"] + columns["p_yes"], 1)
+
+
+def test_huge_outputs_stay_finite():
+    probabilities = Classification(["a", "b"]).predict(np.array([[1e4, -1e4]]))
+    np.testing.assert_allclose(probabilities, [[1, 0]])
+
+
+def test_weighted_loss_is_the_mean_over_repeated_rows():
+    task = Classification(["a", "b"])
+    outputs, target = torch.randn(3, 2), torch.tensor([0, 1, 1])
+    weighted = task.loss(outputs, target, torch.tensor([1.0, 2.0, 0.0]))
+    rows = torch.tensor([0, 1, 1])
+    torch.testing.assert_close(weighted, task.loss(outputs[rows], target[rows]))
+
+
+@pytest.mark.parametrize(("values", "only"), [(["a", "a"], "'a'"), ([], "none")])
+def test_one_class_is_refused(values, only):
+    with pytest.raises(DataError, match=f"at least two classes, got only {only}"):
+        Classification.learn(np.array(values))
+
+
+def test_an_unknown_class_is_refused():
+    with pytest.raises(DataError, match=r"one of \['a', 'b'\], got 'c'"):
+        Classification(["a", "b"]).encode(np.array(["a", "c"]))
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest():
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown metric 'acuracy' of classification\. Did you mean 'accuracy'"
+    ):
+        Classification.metric("acuracy")
+
+
+def test_baseline_gives_a_column_for_a_class_it_never_saw():
+    task = Classification(["a", "b", "c"])
+    estimator = task.baselines(seed=0)[0].fit([[0.0], [1.0]], [0, 2])
+    np.testing.assert_allclose(task.baseline_predict(estimator, [[0.5]])[:, 1], 0)

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fuseloom import Batch
+from fuseloom.errors import OptionError
+from fuseloom.tasks.classification import Classification
+from fuseloom.train.fit import FitConfig, fit, one_thread, predict_outputs
+from fuseloom.train.step import training_loss, training_step
+
+TASK = Classification(["a", "b"])
+
+
+class _Model(nn.Module):
+    def __init__(self, auxiliary=0.0):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
+        self.auxiliary = auxiliary
+
+    def forward(self, inputs, masks=None, *, trace=None):
+        if trace is not None:
+            trace.loss("auxiliary", torch.tensor(self.auxiliary))
+        return self.layers(inputs["x"])
+
+
+def batch(count=40, seed=0):
+    values = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed))
+    return Batch(inputs={"x": values}, target=(values[:, 0] > 0).long())
+
+
+def train(seed=0, **options):
+    config = FitConfig(seed=seed, lr=0.01, max_epochs=5, batch_size=16, **options)
+    return fit(_Model, batch(), batch(seed=1), TASK, config)
+
+
+def test_equal_seeds_give_equal_weights_and_leave_the_generator_alone():
+    state = torch.get_rng_state()
+    one, two, other = train(0)[0], train(0)[0], train(1)[0]
+    assert torch.get_rng_state().equal(state)
+    for name, value in one.state_dict().items():
+        assert value.equal(two.state_dict()[name])
+    assert not one.layers[0].weight.equal(other.layers[0].weight)
+
+
+def test_the_model_holds_the_weights_of_the_best_epoch():
+    model, result = train()
+    rows = batch(seed=1)
+    outputs = torch.from_numpy(predict_outputs(model, rows))
+    assert TASK.loss(outputs, rows.target).item() == pytest.approx(result.valid_loss)
+    assert not model.training
+
+
+def test_training_stops_when_validation_gets_no_better():
+    noise = Batch(inputs=batch(seed=1).inputs, target=torch.randint(2, (40,)))
+    config = FitConfig(lr=0.05, max_epochs=300, patience=3)
+    _, result = fit(_Model, batch(), noise, TASK, config)
+    assert result.epochs < 300
+
+
+def test_a_run_that_diverges_ends():
+    broken = Batch(inputs={"x": torch.full((8, 3), torch.nan)}, target=torch.zeros(8, dtype=torch.long))
+    _, result = fit(_Model, broken, broken, TASK, FitConfig(patience=2))
+    assert result.epochs == 2
+    assert result.valid_loss == float("inf")
+
+
+def test_outputs_of_a_row_do_not_depend_on_the_others():
+    model = _Model()
+    rows = batch(300)
+    every = predict_outputs(model, rows)
+    assert np.array_equal(predict_outputs(model, rows.take(slice(7, 9))), every[7:9])
+    assert model.training
+
+
+def test_auxiliary_losses_are_part_of_the_training_loss():
+    rows = batch()
+    torch.testing.assert_close(
+        training_loss(_Model(3.0).eval(), rows, TASK) - training_loss(_Model().eval(), rows, TASK),
+        torch.tensor(3.0),
+        atol=0.5,
+        rtol=0,
+    )
+
+
+def test_a_step_clips_the_gradient():
+    model = _Model()
+    before = model.layers[3].bias.detach().clone()
+    training_step(model, batch(), TASK, torch.optim.SGD(model.parameters(), lr=1.0), max_norm=1e-3)
+    assert 0 < (model.layers[3].bias - before).norm() <= 1e-3
+
+
+def test_one_thread_gives_the_threads_back():
+    torch.set_num_threads(2)
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("option", ["lr", "batch_size", "max_epochs", "patience"])
+def test_settings_must_be_positive(option):
+    with pytest.raises(OptionError, match=f"{option} must be positive, got 0"):
+        FitConfig(**{option: 0})
