@@ -7,17 +7,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fuseloom.comparison.config import CompareConfig
+    from fuseloom.comparison.estimators import FusionClassifier, FusionRegressor
+    from fuseloom.comparison.result import Comparison
+    from fuseloom.data.options import ReadOptions
+    from fuseloom.models import FusionModel
     from fuseloom.registry import Card, card, create, list_fusions, register
     from fuseloom.types import Alignment, Batch, Masks, Streams, Trace
+    from fuseloom.workbench import compare
 
 _HOMES = {
     "Alignment": "types",
     "Batch": "types",
     "Card": "registry",
+    "CompareConfig": "comparison.config",
+    "Comparison": "comparison.result",
+    "FusionClassifier": "comparison.estimators",
+    "FusionModel": "models",
+    "FusionRegressor": "comparison.estimators",
     "Masks": "types",
+    "ReadOptions": "data.options",
     "Streams": "types",
     "Trace": "types",
     "card": "registry",
+    "compare": "workbench",
     "create": "registry",
     "list_fusions": "registry",
     "register": "registry",
@@ -28,11 +41,18 @@ __all__ = [
     "Alignment",
     "Batch",
     "Card",
+    "CompareConfig",
+    "Comparison",
+    "FusionClassifier",
+    "FusionModel",
+    "FusionRegressor",
     "Masks",
+    "ReadOptions",
     "Streams",
     "Trace",
     "__version__",
     "card",
+    "compare",
     "create",
     "list_fusions",
     "register",

@@ -5,12 +5,23 @@ from typing import Any, Literal
 
 from fuseloom.diagnose.reliance import Reliance
 
-__all__ = ["Comparison", "DataSummary", "Entry", "Interval", "ModalitySummary", "Recommendation"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Comparison",
+    "DataSummary",
+    "Entry",
+    "Interval",
+    "ModalitySummary",
+    "Recommendation",
+]
+
+FORMAT_VERSION = 1
+"""Version of a comparison's JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate with a 95 % confidence interval; ``low`` and ``high`` are None for a single seed."""
+    """An estimate with a 95 % confidence interval; ``low`` and ``high`` are None where there is none."""
 
     mean: float
     low: float | None = None
@@ -57,7 +68,8 @@ class Recommendation:
     best_unimodal: str
     best_fusion: str
     gain: Interval
-    """Test score of the best fusion minus that of the best unimodal model, both chosen on validation data."""
+    """Test score of the best fusion minus that of the best unimodal model, both chosen on validation data;
+    positive where the fusion is better, with the paired bootstrap interval over test rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,39 @@
+"""``fuseloom predict``: new rows through the model that a comparison saved."""
+
+from pathlib import Path
+
+import click
+
+__all__ = ["predict"]
+
+
+@click.command(
+    epilog="""\b
+Example:
+  $ fuseloom predict runs/reviews new.csv
+  id,prediction,p_bad,p_good
+  1,good,0.0312,0.9688"""
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("rows", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write the CSV there instead of to stdout.")
+def predict(run: Path, rows: Path, out: Path | None) -> None:
+    """Predict ROWS with the model of RUN, a run folder or a saved model.
+
+    ROWS has the columns (or arrays) that the model was trained on; the target is not needed, and a row may
+    lack a modality, or all rows (its columns may be left out).
+    """
+    from fuseloom.data import read_rows
+    from fuseloom.train.predictions import predictions_csv
+    from fuseloom.train.saved import SavedModel
+
+    saved = SavedModel.load(run / "model" if (run / "model").is_dir() else run)
+    dataset = read_rows(str(rows), saved.schema)
+    for row in dataset.set_aside:
+        click.echo(f"set aside {row.where}: {row.reason}", err=True)
+    text = predictions_csv(dataset.ids, saved.predict(dataset))
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
+        click.echo(f"{len(dataset)} predictions in {out}", err=True)

@@ -1,0 +1,92 @@
+"""What a comparison depends on, and the models it compares."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from fuseloom.errors import OptionError
+from fuseloom.models import FusionSpec, ModelConfig
+from fuseloom.train.fit import FitConfig
+
+__all__ = ["DEFAULT_FUSIONS", "Candidate", "CompareConfig", "candidates"]
+
+DEFAULT_FUSIONS = ("sum", "concat", "low_rank", "cross_attention+concat")
+"""Fusions compared where none is named, one or two of each order of interaction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Settings of a comparison; equal settings and data give equal results."""
+
+    fusions: tuple[str, ...] = DEFAULT_FUSIONS
+    """As ``MERGE`` or ``EXCHANGE+MERGE``."""
+    task: str | None = None
+    """``classification`` or ``regression``; told from the target by default."""
+    metric: str | None = None
+    """A metric of the task; its default is stated in the report."""
+    seeds: int = 3
+    """Training runs per model, with seeds 0, 1, ..."""
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    """Tried with seed 0; the lowest validation loss decides."""
+    split_seed: int = 0
+    """Of the splits that are made."""
+    margin: float = 0.01
+    """How far below the best a simpler model may score and still be recommended."""
+    dim: int = 64
+    """Width of every stream and of the fused value."""
+    dropout: float = 0.5
+    """In encoders and head."""
+    max_epochs: int = 100
+    """Passes over the training rows at most."""
+    batch_size: int = 64
+    """Rows per training step."""
+
+    def __post_init__(self) -> None:
+        for fusion in self.fusions:
+            FusionSpec.parse(fusion)
+        if self.seeds < 1 or not self.fusions or not self.learning_rates:
+            raise OptionError("seeds, fusions and learning_rates must not be empty.")
+        if not 0 <= self.margin < 1:
+            raise OptionError(f"margin must be in [0, 1), got {self.margin}.")
+        if not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout must be in [0, 1), got {self.dropout}.")
+        self.fit(self.learning_rates[0], 0)
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    def fit(self, lr: float, seed: int) -> FitConfig:
+        """Settings of one training run."""
+        return FitConfig(lr=lr, seed=seed, max_epochs=self.max_epochs, batch_size=self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model that takes part: a modality alone, or a fusion of all."""
+
+    name: str
+    role: Literal["unimodal", "fusion"]
+    modalities: tuple[str, ...]
+    interaction: str
+    model: ModelConfig = field(repr=False)
+
+
+def candidates(encoders: Mapping[str, Mapping[str, Any]], config: CompareConfig) -> list[Candidate]:
+    """Each modality alone, then each fusion of all of them, under the same encoders."""
+    alone = [_candidate(name, {name: encoders[name]}, "concat", config) for name in encoders]
+    return alone + [_candidate(str(FusionSpec.parse(f)), encoders, f, config) for f in config.fusions]
+
+
+def _candidate(
+    name: str, encoders: Mapping[str, Mapping[str, Any]], fusion: str, config: CompareConfig
+) -> Candidate:
+    modalities: Sequence[str] = tuple(encoders)
+    role: Literal["unimodal", "fusion"] = "unimodal" if len(encoders) == 1 else "fusion"
+    return Candidate(
+        name=name,
+        role=role,
+        modalities=tuple(modalities),
+        interaction="none" if role == "unimodal" else FusionSpec.parse(fusion).interaction,
+        model=ModelConfig(encoders=dict(encoders), fusion=fusion, dim=config.dim, dropout=config.dropout),
+    )

@@ -1,0 +1,117 @@
+"""The recommendation: the simplest model that is as good as the best, and whether fusing pays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuseloom.comparison.result import Entry, Interval, Recommendation
+from fuseloom.comparison.statistics import Scored, bootstrap_differences, difference_interval
+from fuseloom.tasks import Metric
+
+__all__ = ["Evidence", "decide"]
+
+Verdict = Literal["fusing pays", "fusing does not pay", "these data cannot tell"]
+_ORDER = ("none", "additive", "multiplicative", "nonlinear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Predictions of every trained model on one split, and the truth."""
+
+    predictions: Mapping[str, Scored]
+    target: NDArray[Any]
+
+
+def decide(
+    entries: Sequence[Entry], valid: Evidence, test: Evidence, metric: tuple[str, Metric], margin: float
+) -> Recommendation:
+    """Choose on validation data, then price on test data.
+
+    A model counts as good as the best if its validation score is within ``margin`` of it, or within one
+    standard error of their paired difference, whichever is larger. Among those the one of the lowest order of
+    interaction is recommended, then the one with the fewest parameters.
+
+    Args:
+        entries: Trained models, baselines left out.
+        valid: Their predictions on validation rows.
+        test: Their predictions on test rows.
+        metric: Name and metric.
+        margin: In units of the metric, or a share of the best score where the metric has no bound.
+    """
+    _, score = metric
+    ranked = sorted(entries, key=lambda entry: -score.better(entry.valid.mean))
+    allowed = margin if score.bounded else margin * abs(ranked[0].valid.mean)
+    equals = [entry for entry in ranked if _as_good(entry, ranked[0], valid, score, allowed)]
+    chosen = min(equals, key=lambda entry: (_ORDER.index(entry.interaction), entry.parameters))
+    alone = next(entry for entry in ranked if entry.role == "unimodal")
+    fused = next(entry for entry in ranked if entry.role == "fusion")
+    gain = difference_interval(test.predictions[fused.name], test.predictions[alone.name], test.target, score)
+    verdict = _verdict(gain, allowed)
+    return Recommendation(
+        name=chosen.name,
+        sentence=_sentence(chosen, alone, fused, gain, verdict, metric),
+        verdict=verdict,
+        margin=allowed,
+        best_unimodal=alone.name,
+        best_fusion=fused.name,
+        gain=gain,
+    )
+
+
+def _as_good(entry: Entry, best: Entry, valid: Evidence, metric: Metric, margin: float) -> bool:
+    behind = metric.better(best.valid.mean) - metric.better(entry.valid.mean)
+    if behind <= margin:
+        return True
+    drawn = bootstrap_differences(
+        valid.predictions[best.name], valid.predictions[entry.name], valid.target, metric
+    )
+    return bool(len(drawn) and behind <= np.std(drawn))
+
+
+def _verdict(gain: Interval, margin: float) -> Verdict:
+    if gain.low is None or gain.high is None:
+        return "these data cannot tell"
+    if gain.high < margin:  # even a gain that is certain may be too small to matter
+        return "fusing does not pay"
+    return "fusing pays" if gain.low > 0 else "these data cannot tell"
+
+
+def _sentence(
+    chosen: Entry, alone: Entry, fused: Entry, gain: Interval, verdict: Verdict, metric: tuple[str, Metric]
+) -> str:
+    name, _ = metric
+    priced = f"{_number(chosen.test.mean, name)} {name} on test data"
+    against = f"{fused.name} against {alone.name} alone: {_gain(gain, name)}"
+    if chosen.role == "unimodal":
+        others = _listed([m for m in fused.modalities if m not in chosen.modalities])
+        adds = "add" if len(fused.modalities) > 2 else "adds"
+        if verdict == "fusing pays":
+            return (
+                f"Use {chosen.name} alone ({priced}): on validation data no fusion beats it by more than the "
+                f"margin, yet on test data fusing gains ({against}); more validation data would settle it."
+            )
+        return f"Use {chosen.name} alone ({priced}): {others} {adds} nothing measurable ({against})."
+    simplest = f"Use {chosen.name} on {_listed(chosen.modalities)} ({priced})"
+    ends = {
+        "fusing pays": f"fusing pays ({against}).",
+        "fusing does not pay": f"on test data fusing gains nothing ({against}): {alone.name} would do.",
+        "these data cannot tell": f"whether it beats {alone.name} alone these data cannot tell ({against}).",
+    }
+    return f"{simplest}: {ends[verdict]}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _number(value: float, metric: str) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def _gain(gain: Interval, metric: str) -> str:
+    if gain.low is None or gain.high is None:
+        return f"{gain.mean:+.3f}"
+    return f"{gain.mean:+.3f} {metric}, 95 % interval {gain.low:+.3f} to {gain.high:+.3f}"

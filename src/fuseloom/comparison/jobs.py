@@ -1,0 +1,121 @@
+"""One training run as a job: plain values in, a weights file and plain values out."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from fuseloom.models import FusionModel, ModelConfig, build_model
+from fuseloom.registry import lookup
+from fuseloom.tasks import Task
+from fuseloom.train.fit import FitConfig, fit
+from fuseloom.types import Batch
+
+__all__ = ["Job", "Rows", "load_weights", "run_job", "task_from_state", "task_state"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Encoded rows of all splits, and which is which."""
+
+    all: Batch
+    split: dict[str, torch.Tensor]
+    """``train``, ``valid``, ``test`` -> row numbers."""
+
+    def take(self, split: str, modalities: tuple[str, ...]) -> Batch:
+        """Rows of one split with some of the modalities."""
+        rows = Batch(
+            inputs={name: self.all.inputs[name] for name in modalities},
+            masks={name: self.all.masks[name] for name in modalities},
+            target=self.all.target,
+        )
+        return rows.take(self.split[split])
+
+    def to(self, device: str) -> Self:
+        """The same rows on another device."""
+        split = {name: rows.to(device) for name, rows in self.split.items()}
+        return type(self)(all=self.all.to(device), split=split)
+
+    def save(self, path: Path) -> None:
+        """Write the rows for the worker processes."""
+        assert self.all.target is not None
+        parts = {f"input.{name}": value for name, value in self.all.inputs.items()}
+        parts |= {f"mask.{name}": value for name, value in self.all.masks.items()}
+        parts |= {f"split.{name}": value for name, value in self.split.items()}
+        save_file({name: v.contiguous() for name, v in (parts | {"target": self.all.target}).items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        parts = load_file(path)
+
+        def group(prefix: str) -> dict[str, torch.Tensor]:
+            return {n.removeprefix(prefix): v for n, v in parts.items() if n.startswith(prefix)}
+
+        rows = Batch(inputs=group("input."), masks=group("mask."), target=parts["target"])
+        return cls(all=rows, split=group("split."))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training run."""
+
+    key: str
+    model: ModelConfig
+    fit: FitConfig
+    weights: str
+    """Path of the file to write."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON values that `from_state` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Restore from `state`."""
+        model, fit_config = ModelConfig.from_state(state["model"]), FitConfig(**state["fit"])
+        return cls(key=state["key"], model=model, fit=fit_config, weights=state["weights"])
+
+
+def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
+    """Train, write the weights, and say how it went; the same numbers in any process."""
+    modalities = tuple(job.model.encoders)
+    model, result = fit(
+        lambda: _build(job.model, task),
+        rows.take("train", modalities),
+        rows.take("valid", modalities),
+        task,
+        job.fit,
+    )
+    path = Path(job.weights)
+    unfinished = path.with_suffix(".part")
+    save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, unfinished)
+    unfinished.replace(path)
+    loss = result.valid_loss
+    return asdict(result) | {"valid_loss": loss if np.isfinite(loss) else None, "weights": path.name}
+
+
+def load_weights(config: ModelConfig, path: Path, task: Task, device: str = "cpu") -> FusionModel:
+    """The model of a finished job, in evaluation mode."""
+    model = _build(config, task)
+    model.load_state_dict(load_file(path))
+    return model.to(device).eval()
+
+
+def _build(config: ModelConfig, task: Task) -> FusionModel:
+    return build_model(config, task.head(config.dim, dropout=config.dropout))
+
+
+def task_state(task: Task) -> dict[str, Any]:
+    """A task as plain JSON values."""
+    return {"name": task.name, **task.state()}
+
+
+def task_from_state(state: Mapping[str, Any]) -> Task:
+    """Restore from `task_state`."""
+    task: Task = lookup(state["name"], kind="task").from_state(state)
+    return task

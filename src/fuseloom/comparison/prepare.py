@@ -1,0 +1,93 @@
+"""Data made ready to compare on: task, splits, preprocessing and encoded rows."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fuseloom.comparison.config import CompareConfig
+from fuseloom.comparison.jobs import Rows
+from fuseloom.data import Dataset, Preprocessor, encode, fit_preprocessors, make_splits
+from fuseloom.errors import DataError
+from fuseloom.registry import lookup
+from fuseloom.tasks import Task, infer_task
+from fuseloom.types import Batch
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A data set with everything that was learnt from its training rows."""
+
+    dataset: Dataset
+    task: Task
+    preprocessors: Mapping[str, Preprocessor]
+    rows: Rows
+    notes: tuple[str, ...]
+
+    @property
+    def encoders(self) -> dict[str, dict[str, Any]]:
+        """Modality name -> kind and options of its encoder."""
+        return {name: {"kind": p.kind, **p.encoder_options()} for name, p in self.preprocessors.items()}
+
+    def fingerprint(self) -> str:
+        """A digest that changes with any encoded value, mask, target or split."""
+        assert self.rows.all.target is not None
+        parts = {f"input.{name}": value for name, value in self.rows.all.inputs.items()}
+        parts |= {f"mask.{name}": mask for name, mask in self.rows.all.masks.items()}
+        parts |= {f"split.{name}": rows for name, rows in self.rows.split.items()}
+        digest = hashlib.sha256()
+        for name, value in (parts | {"target": self.rows.all.target}).items():
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def prepare(dataset: Dataset, config: CompareConfig) -> Prepared:
+    """Learn the task, split the rows, and fit the preprocessing on the training rows.
+
+    Raises:
+        DataError: fewer than two modalities, no usable target, or too few rows.
+        UnknownNameError: no such task.
+    """
+    if len(dataset.modalities) < 2:
+        raise DataError(
+            f"{dataset.name} must have at least two modalities to compare fusions, got only "
+            f"{next(iter(dataset.modalities))!r}. Of a table, each text column is one and all other columns "
+            "are one together: group them with --tabular weather=temp,wind --tabular ground=slope,soil "
+            "(ReadOptions(tabular=...)), or make a short column text with kinds."
+        )
+    if dataset.target is None:
+        raise DataError("target must be given to compare fusions, got none. Name it with --target.")
+    name = config.task if config.task is not None else infer_task(dataset.target)
+    task: Task = lookup(name, kind="task").learn(dataset.target)
+    split = make_splits(dataset, stratify=task.stratified, seed=config.split_seed)
+    places = {part: np.flatnonzero(split == part) for part in ("train", "valid", "test")}
+    _check_sizes(places)
+    preprocessors = fit_preprocessors(dataset, places["train"])
+    inputs, masks = encode(dataset, preprocessors)
+    target = torch.from_numpy(task.encode(dataset.target))
+    learnt = [f"{part}: {note}" for part, p in preprocessors.items() for note in p.notes]
+    how = "told from the target" if config.task is None else "given"
+    given = "given by the data" if dataset.split is not None else f"made with seed {config.split_seed}"
+    return Prepared(
+        dataset=dataset,
+        task=task,
+        preprocessors=preprocessors,
+        rows=Rows(
+            all=Batch(inputs=inputs, masks=masks, target=target),
+            split={part: torch.from_numpy(rows) for part, rows in places.items()},
+        ),
+        notes=(*dataset.notes, *learnt, f"task: {name} ({how})", f"splits: {given}"),
+    )
+
+
+def _check_sizes(places: Mapping[str, NDArray[np.intp]]) -> None:
+    sizes = {part: len(rows) for part, rows in places.items()}
+    if short := [part for part, size in sizes.items() if size < 2]:
+        raise DataError(f"splits must have at least two rows each, got {sizes}: {short[0]!r} is too small.")

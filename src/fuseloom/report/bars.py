@@ -1,0 +1,83 @@
+"""Reliance as bars: what a model loses when a modality is hidden, and when its rows are shuffled."""
+
+import math
+
+from fuseloom.diagnose.reliance import Reliance
+from fuseloom.report.svg import Axis, element, figure, linear_axis, span, text, tooltip
+from fuseloom.report.words import fit, signed
+
+__all__ = ["bars"]
+
+_WIDTH = 440.0
+_LINE = 54.0
+_TOP = 8.0
+_BOTTOM = 42.0
+_BAR = 14.0
+_LEFT = 122.0
+_RIGHT = 62.0
+_LETTERS = 14
+
+
+def bars(reliance: Reliance, decimals: int) -> str:
+    """Two bars per modality as inline SVG, to the right where the score gets worse.
+
+    Args:
+        reliance: Of one model.
+        decimals: Of the numbers beside the bars.
+    """
+    height = _TOP + _LINE * len(reliance.hidden) + _BOTTOM
+    drops = [*reliance.hidden.values(), *reliance.shuffled.values()]
+    low, high = span([0.0, *drops])
+    # Room on the left for the number beside a negative bar.
+    axis = linear_axis(low - 0.25 * (high - low) * (low < 0), high, start=_LEFT, end=_WIDTH - _RIGHT, most=5)
+    groups = [
+        _group(reliance, name, axis, _TOP + _LINE * (index + 0.5), decimals)
+        for index, name in enumerate(reliance.hidden)
+    ]
+    return figure(
+        _label(reliance, decimals), _grid(reliance, axis, height), *groups, width=_WIDTH, height=height
+    )
+
+
+def _label(reliance: Reliance, decimals: int) -> str:
+    drops = "; ".join(
+        f"{name} {signed(drop, decimals)} hidden, {signed(reliance.shuffled.get(name), decimals)} shuffled"
+        for name, drop in reliance.hidden.items()
+    )
+    return f"Loss of {reliance.metric} of {reliance.model} per modality: {drops}."
+
+
+def _grid(reliance: Reliance, axis: Axis, height: float) -> str:
+    bottom = height - _BOTTOM
+    lines = [
+        element("line", x1=axis.place(value), x2=axis.place(value), y1=_TOP, y2=bottom, class_="grid")
+        + text(label, axis.place(value), bottom + 16, class_="tick", anchor="middle")
+        for value, label in axis.ticks
+    ]
+    zero = element("line", x1=axis.place(0), x2=axis.place(0), y1=_TOP, y2=bottom, class_="zero")
+    middle = (axis.start + axis.end) / 2
+    title = text(f"{reliance.metric} lost (→ worse)", middle, bottom + 34, class_="axis", anchor="middle")
+    return "".join([*lines, zero, title])
+
+
+def _group(reliance: Reliance, name: str, axis: Axis, y: float, decimals: int) -> str:
+    return "".join(
+        [
+            text(fit(name, _LETTERS), _LEFT - 14, y + 4.5, class_="name", anchor="end"),
+            _bar("hidden", name, reliance.hidden[name], axis, y - _BAR - 1, decimals),
+            _bar("shuffled", name, reliance.shuffled.get(name, math.nan), axis, y + 1, decimals),
+        ]
+    )
+
+
+def _bar(how: str, name: str, drop: float, axis: Axis, y: float, decimals: int) -> str:
+    zero = axis.place(0)
+    end = axis.place(drop) if math.isfinite(drop) else zero
+    left, right = sorted((zero, end))
+    beside = (right + 6, "start") if end >= zero else (left - 6, "end")
+    return element(
+        "g",
+        tooltip(f"{name} {how}: {signed(drop, decimals)}"),
+        element("rect", x=left, y=y, width=max(right - left, 1), height=_BAR, class_=f"bar {how}"),
+        text(signed(drop, decimals), beside[0], y + 11.5, class_="number", anchor=beside[1]),
+    )

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from fuseloom.comparison.decide import Evidence, decide
+from fuseloom.comparison.result import Entry
+from fuseloom.comparison.statistics import over_seeds
+from fuseloom.tasks.classification import Classification
+from fuseloom.tasks.regression import Regression
+
+ROWS = 2000
+MODELS = {
+    "text": ("unimodal", "none", 100),
+    "audio": ("unimodal", "none", 90),
+    "concat": ("fusion", "additive", 300),
+    "sum": ("fusion", "additive", 310),
+    "low_rank": ("fusion", "multiplicative", 200),
+}
+
+
+def decided(valid, test=None, rows=ROWS, margin=0.01, nested=True):
+    """The recommendation for models with given accuracies; fusions err on the rows where single modalities do."""
+    parts = {"valid": evidence(valid, rows, nested), "test": evidence(test or valid, rows, nested)}
+    name, metric = Classification.metric("accuracy")
+    entries = []
+    for model, (role, interaction, parameters) in MODELS.items():
+        scores = {k: [metric.function(p, e.target) for p in e.predictions[model]] for k, e in parts.items()}
+        entries.append(
+            Entry(
+                name=model,
+                role=role,
+                modalities=(model,) if role == "unimodal" else ("text", "audio"),
+                interaction=interaction,
+                learning_rate=0.001,
+                valid=over_seeds(scores["valid"]),
+                test=over_seeds(scores["test"]),
+                valid_by_seed=tuple(scores["valid"]),
+                test_by_seed=tuple(scores["test"]),
+                parameters=parameters,
+                train_s=1.0,
+                latency_ms=1.0,
+                memory_mb=1.0,
+            )
+        )
+    return decide(entries, parts["valid"], parts["test"], (name, metric), margin)
+
+
+def evidence(accuracies, rows, nested):
+    target = np.zeros(rows, dtype=int)
+    right = {model: np.arange(rows) < round(share * rows) for model, share in accuracies.items()}
+    if not nested:
+        right |= {model: hit[::-1] for model, hit in right.items() if MODELS[model][0] == "fusion"}
+    return Evidence(
+        predictions={m: [np.eye(2)[(~hit).astype(int)]] for m, hit in right.items()}, target=target
+    )
+
+
+def scores(text, audio, concat, sum_, low_rank):
+    return dict(zip(MODELS, (text, audio, concat, sum_, low_rank), strict=True))
+
+
+def test_a_modality_alone_is_preferred_where_fusing_gains_less_than_the_margin():
+    found = decided(scores(0.800, 0.5, 0.805, 0.8, 0.806))
+    assert found.name == "text"
+    assert found.verdict == "fusing does not pay"
+    assert found.sentence.startswith(
+        "Use text alone (0.800 accuracy on test data): audio adds nothing measurable"
+    )
+    assert "low_rank against text alone: +0.006 accuracy" in found.sentence
+
+
+def test_the_simplest_of_equal_fusions_is_recommended_then_the_smallest():
+    found = decided(scores(0.7, 0.5, 0.895, 0.9, 0.9))
+    assert found.name == "concat"
+    assert (found.best_fusion, found.best_unimodal) == ("sum", "text")
+    assert found.verdict == "fusing pays"
+    assert "Use concat on text and audio (0.895 accuracy on test data): fusing pays" in found.sentence
+
+
+def test_a_more_complex_fusion_is_recommended_where_it_is_clearly_better():
+    assert decided(scores(0.7, 0.5, 0.8, 0.8, 0.9)).name == "low_rank"
+
+
+def test_few_validation_rows_widen_what_counts_as_equal():
+    close = scores(0.8, 0.5, 0.84, 0.84, 0.84)
+    assert decided(close, rows=2000, nested=False).name == "concat"
+    assert decided(close, rows=25, nested=False).name == "text"
+
+
+def test_few_test_rows_leave_the_question_open():
+    found = decided(scores(0.7, 0.5, 0.75, 0.7, 0.7), rows=100, test=scores(0.7, 0.5, 0.72, 0.7, 0.7))
+    assert found.verdict in {"these data cannot tell", "fusing pays"}
+    tied = decided(scores(0.6, 0.5, 0.9, 0.7, 0.7), test=scores(0.6, 0.5, 0.601, 0.6, 0.6), rows=400)
+    assert tied.name == "concat"
+    assert tied.verdict in {"fusing does not pay", "these data cannot tell"}
+
+
+def test_a_fusion_chosen_on_validation_data_that_fails_on_test_data_is_said_so():
+    found = decided(scores(0.7, 0.5, 0.9, 0.9, 0.9), test=scores(0.8, 0.5, 0.7, 0.7, 0.7))
+    assert found.name == "concat"
+    assert "on test data fusing gains nothing" in found.sentence
+    assert found.gain.high < 0
+
+
+def test_a_modality_alone_that_fails_on_test_data_is_said_so():
+    found = decided(scores(0.8, 0.5, 0.8, 0.8, 0.8), test=scores(0.7, 0.5, 0.9, 0.9, 0.9))
+    assert found.name == "text"
+    assert "yet on test data fusing gains" in found.sentence
+
+
+@pytest.mark.parametrize(("metric", "expected"), [("r2", 0.1), ("rmse", 0.1 * 2.0)])
+def test_margin_is_a_share_of_the_best_where_the_metric_has_units(metric, expected):
+    target = np.arange(100.0)
+    name, score = Regression.metric(metric)
+    predictions = {"a": [target + 2], "b": [target + 2], "fused": [target + 2]}
+    parts = Evidence(predictions=predictions, target=target)
+    entries = [
+        Entry(
+            name=model,
+            role="fusion" if model == "fused" else "unimodal",
+            modalities=("a", "b") if model == "fused" else (model,),
+            interaction="additive",
+            learning_rate=0.1,
+            valid=over_seeds([score.function(target + 2, target)]),
+            test=over_seeds([0.0]),
+            valid_by_seed=(0.0,),
+            test_by_seed=(0.0,),
+            parameters=1,
+            train_s=0.0,
+            latency_ms=0.0,
+            memory_mb=0.0,
+        )
+        for model in predictions
+    ]
+    assert decide(entries, parts, parts, (name, score), 0.1).margin == pytest.approx(expected)

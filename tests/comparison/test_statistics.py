@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from fuseloom.comparison.statistics import bootstrap_differences, difference_interval, over_seeds
+from fuseloom.tasks.classification import Classification
+
+ACCURACY = Classification.metric("accuracy")[1]
+LOSS = Classification.metric("log_loss")[1]
+
+
+def guesses(target, right, generator):
+    hit = generator.random(len(target)) < right
+    chosen = np.where(hit, target, 1 - target)
+    return np.eye(2)[chosen] * 0.8 + 0.1
+
+
+def test_interval_over_seeds_is_the_t_interval():
+    scores = [0.7, 0.8, 0.75]
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(scores), scale=stats.sem(scores))
+    found = over_seeds(scores)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.75, low, high))
+
+
+def test_interval_of_a_difference_agrees_with_the_paired_standard_error():
+    generator = np.random.default_rng(0)
+    target = generator.integers(2, size=1000)
+    one, other = guesses(target, 0.8, generator), guesses(target, 0.7, generator)
+    found = difference_interval([one], [other], target, ACCURACY)
+    hits = [(p.argmax(1) == target).astype(float) for p in (one, other)]
+    error = stats.sem(hits[0] - hits[1])
+    assert found.mean == pytest.approx(np.mean(hits[0] - hits[1]))
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_equal_predictions_differ_by_exactly_nothing():
+    target = np.array([0, 1, 1])
+    p = [np.eye(2)[[0, 1, 0]]]
+    assert (bootstrap_differences(p, p, target, ACCURACY) == 0).all()
+
+
+def test_positive_is_better_where_lower_scores_are_better():
+    target = np.zeros(50, dtype=int)
+    sure, unsure = np.tile([0.9, 0.1], (50, 1)), np.tile([0.6, 0.4], (50, 1))
+    assert difference_interval([sure], [unsure], target, LOSS).mean > 0
+
+
+def test_seeds_are_averaged():
+    target = np.array([0, 0])
+    right, wrong = np.eye(2)[[0, 0]], np.eye(2)[[1, 1]]
+    assert difference_interval([right, wrong], [wrong, wrong], target, ACCURACY).mean == 0.5
+
+
+def test_a_metric_that_is_never_defined_has_no_interval():
+    target = np.array([0, 0])
+    p = [np.full((2, 2), 0.5)]
+    found = difference_interval(p, p, target, Classification.metric("auc")[1])
+    assert np.isnan(found.mean)
+    assert found.low is None
