@@ -1,0 +1,79 @@
+# Each target makes its own environment in .venv on a fresh machine and reuses it afterwards.
+# Another interpreter: make PYTHON=python3.12 demo
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+JOBS ?= 2
+
+# Golden tensors and real data are no part of the project; tests that need them skip where they are not.
+ifneq ($(wildcard ../shared/goldens),)
+export FUSELOOM_TEST_GOLDENS ?= $(abspath ../shared/goldens)
+endif
+ifneq ($(wildcard ../shared/data),)
+export FUSELOOM_TEST_DATA ?= $(abspath ../shared/data)
+endif
+
+SHAPES := fuseloom.nn,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
+
+.PHONY: help demo test test-all lint shapes bench docs constraints clean
+
+help: ## This list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "$(PYTHON) is not installed. Try: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "fuseloom needs Python 3.11 or newer, $(PYTHON) is older. Try: make PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv; torch is large, the first time takes minutes."
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows --group
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workbench]' --group dev
+	@touch $@
+
+demo: $(STAMP) ## Compare fusions on the embedded digits, then predict a few rows
+	@$(BIN)/fuseloom compare --out runs/demo
+	@echo
+	@echo "The report: runs/demo/report.html"
+	@echo "A few rows through the recommended model, fuseloom predict runs/demo runs/demo-rows.csv:"
+	@$(BIN)/python examples/03_rows_to_predict.py runs/demo-rows.csv
+	@$(BIN)/fuseloom predict runs/demo runs/demo-rows.csv
+
+test: lint docs shapes ## Everything but the slow tests: what CI runs
+	@$(PYTEST) -m "not slow"
+
+test-all: lint docs shapes ## The same with the slow tests
+	@$(PYTEST)
+
+lint: $(STAMP) ## Format, style, types, layers, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+shapes: $(STAMP) ## Tests of tensor functions and parts with their shape annotations checked
+	@$(BIN)/pytest -q -m "not compile and not slow" "--jaxtyping-packages=$(SHAPES)" \
+	  tests/nn tests/merge tests/exchange
+
+bench: $(STAMP) ## How far each part is from its floor
+	@$(BIN)/python benchmarks/parts.py
+
+docs: $(STAMP) ## The documentation, into site/
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "The documentation: site/index.html"
+
+constraints: ## Rewrite constraints.txt from what is installed
+	@{ grep '^#' constraints.txt; $(BIN)/pip freeze --exclude-editable; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## Remove what these targets made, the environment excepted
+	@rm -rf site build dist runs/demo runs/demo-rows.csv
+	@rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
