@@ -39,7 +39,7 @@ class Part(nn.Module, ABC):
         self.dims = check_dims(dims, self.card.arity, owner=type(self).__name__)
 
     def enter(
-        self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None
+        self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor | None] | None
     ) -> tuple[Streams, Masks]:
         """Check names, ranks, widths, types and masks, and zero what is masked; reads no value.
 
@@ -93,8 +93,9 @@ class Part(nn.Module, ABC):
             if not value.is_floating_point():
                 raise ModalityError(f"{name!r} must be floating, got {value.dtype}. Encode it first.")
 
-    def _checked_masks(self, streams: Streams, masks: Mapping[str, Tensor]) -> Masks:
-        for name, mask in masks.items():
+    def _checked_masks(self, streams: Streams, masks: Mapping[str, Tensor | None]) -> Masks:
+        given = {name: mask for name, mask in masks.items() if mask is not None}
+        for name, mask in given.items():
             if name not in streams:
                 raise MaskError(f"Mask of unknown modality {name!r}.{did_you_mean(name, streams)}")
             value = streams[name]
@@ -104,7 +105,7 @@ class Part(nn.Module, ABC):
                     f"Mask of {name!r} must be bool of shape {expected} (True = real), got {mask.dtype} of "
                     f"shape {tuple(mask.shape)}."
                 )
-        return {name: masks[name] for name in streams if name in masks}
+        return {name: given[name] for name in streams if name in given}
 
 
 def check_dims(dims: Mapping[Any, Any], arity: tuple[int, int | None], *, owner: str) -> dict[str, int]:

@@ -139,7 +139,7 @@ def _known_kind(kind: str) -> str:
 
 def _file_names(kind: str) -> list[str]:
     spec = find_spec(_PACKAGES[kind])
-    locations = spec.submodule_search_locations if spec else None
+    locations = spec.submodule_search_locations if spec else []  # None would list everything installed
     return [m.name for m in pkgutil.iter_modules(locations) if not m.name.startswith("_")]
 
 

@@ -28,7 +28,9 @@ class Trace:
         ['merge.gate']
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_records: bool = True) -> None:
+        self.keep_records = keep_records
+        """Whether parts should compute what they would record; training needs only the losses."""
         self.losses: dict[str, Tensor] = {}
         """Scoped name -> scalar that the training step adds to its loss."""
         self.records: dict[str, Tensor] = {}
@@ -37,7 +39,7 @@ class Trace:
 
     def scope(self, name: str) -> "Trace":
         """A view of the same trace whose entries are filed under ``name``."""
-        view = Trace()
+        view = Trace(keep_records=self.keep_records)
         view.losses, view.records = self.losses, self.records
         view._prefix = f"{self._prefix}{name}."
         return view
@@ -47,8 +49,9 @@ class Trace:
         self.losses[self._prefix + name] = value
 
     def record(self, name: str, value: Tensor) -> None:
-        """File a tensor to look at; it is detached."""
-        self.records[self._prefix + name] = value.detach()
+        """File a tensor to look at; it is detached. Without effect where records are not kept."""
+        if self.keep_records:
+            self.records[self._prefix + name] = value.detach()
 
     def total_loss(self) -> Tensor | float:
         """Sum of the auxiliary losses, 0.0 where there are none."""
@@ -126,9 +129,10 @@ class Alignment:
 
     def flatten(self, num_sources: int, num_targets: int) -> Self:
         """One alignment ``[1, B * P]`` over streams whose samples are laid end to end."""
+        inside = self.truncate(num_sources, num_targets)  # or a pair would point into the next sample
         sample = torch.arange(self.weight.shape[0], device=self.weight.device)[:, None]
-        moved = self._hole(
-            self.real, self.source_index + sample * num_sources, self.target_index + sample * num_targets
+        moved = inside._hole(
+            inside.real, self.source_index + sample * num_sources, self.target_index + sample * num_targets
         )
         return moved._map(lambda value: value.reshape(1, -1))
 
@@ -164,11 +168,17 @@ class Batch:
 
     @classmethod
     def collate(cls, batches: Sequence["Batch"]) -> "Batch":
-        """Stack batches along their rows; all must name the same entries and agree beyond the first axis."""
-        first = batches[0]
+        """Stack batches along their rows; all must name the same entries and agree beyond the first axis.
+
+        Raises:
+            ValueError: an entry that some batches have and others have not.
+        """
         parts = [batch._parts() for batch in batches]
-        joined = {path: torch.cat([part[path] for part in parts]) for path in parts[0]}
-        return first._rebuilt(joined)
+        names = [part.keys() for part in parts]
+        if uneven := {path for those in names for path in those ^ names[0]}:
+            path = ".".join(min(uneven))
+            raise ValueError(f"batches must name the same entries, got {path!r} in some of them only.")
+        return batches[0]._rebuilt({path: torch.cat([part[path] for part in parts]) for path in parts[0]})
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """The same rows on another device."""

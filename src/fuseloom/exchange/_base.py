@@ -26,7 +26,7 @@ class Exchange(Part):
     def forward(
         self,
         streams: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor] | None = None,
+        masks: Mapping[str, Tensor | None] | None = None,
         *,
         trace: Trace | None = None,
         **reads: Any,
@@ -35,7 +35,8 @@ class Exchange(Part):
 
         Args:
             streams: Modality name -> value.
-            masks: Modality name -> bool, True = real; a missing key means that everything is real.
+            masks: Modality name -> bool, True = real; a missing key or None means that everything
+                is real.
             trace: Collects auxiliary losses and records.
             reads: What the card names under ``reads``.
 

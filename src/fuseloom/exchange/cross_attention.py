@@ -106,7 +106,7 @@ class CrossAttention(Exchange):
             mixed[target] = attend(
                 query[target], keys, values, num_heads=self.num_heads, mask=kept, dropout=dropout
             )
-            if trace is not None:
+            if trace is not None and trace.keep_records:
                 weights = attention_weights(query[target], keys, num_heads=self.num_heads, mask=kept)
                 trace.record(f"{target}_from_others", weights)
         return {n: streams[n] + _as_stream(v, streams[n]) for n, v in self._project(self.out, mixed).items()}

@@ -37,7 +37,7 @@ class Merge(Part):
     def forward(
         self,
         streams: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor] | None = None,
+        masks: Mapping[str, Tensor | None] | None = None,
         *,
         trace: Trace | None = None,
         **reads: Any,
@@ -46,7 +46,8 @@ class Merge(Part):
 
         Args:
             streams: Modality name -> value.
-            masks: Modality name -> bool, True = real; a missing key means that everything is real.
+            masks: Modality name -> bool, True = real; a missing key or None means that everything
+                is real.
             trace: Collects auxiliary losses and records.
             reads: What the card names under ``reads``.
 
@@ -103,9 +104,10 @@ def pool_streams(
 
 
 def _check_positions(streams: Streams) -> None:
-    shapes = {name: tuple(value.shape[:-1]) for name, value in streams.items()}
-    if len(set(shapes.values())) > 1:
-        raise ModalityError(f"Streams must share their positions where pool=None, got {shapes}. Pass a pool.")
+    shapes = [tuple(value.shape[:-1]) for value in streams.values()]
+    if any(shape != shapes[0] for shape in shapes):  # no set: sizes under export cannot be hashed
+        found = dict(zip(streams, shapes, strict=True))
+        raise ModalityError(f"Streams must share their positions where pool=None, got {found}. Pass a pool.")
 
 
 def _channel_last(value: Tensor) -> Tensor:

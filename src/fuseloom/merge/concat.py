@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fuseloom.errors import OptionError
 from fuseloom.merge._base import Merge, Pool, pool_streams
 from fuseloom.nn import masked_mean, sum_of_linears
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["Concat"]
+__all__ = ["Concat", "convert_concat"]
 
 
 @register("concat")
@@ -58,3 +59,27 @@ class Concat(Merge):
     def merge(self, streams: Streams, masks: Masks, *, trace: Trace | None, **reads: Any) -> Tensor:
         values, _ = pool_streams(streams, masks, self.pool)
         return sum_of_linears(values, [self.weight[name] for name in self.dims], self.bias)
+
+
+def convert_concat(weight: Tensor, bias: Tensor, dims: Mapping[str, int]) -> dict[str, Tensor]:
+    """State dict of `Concat` from one linear map over the concatenation of all modalities.
+
+    Args:
+        weight: ``[dim, sum of D_m]``, as in ``nn.Linear``.
+        bias: ``[dim]``.
+        dims: Modality name -> width ``D_m``, in the order of the concatenation.
+
+    Returns:
+        What ``Concat(dims, dim).load_state_dict`` takes.
+
+    Raises:
+        OptionError: the columns of ``weight`` are not those of ``dims``.
+    """
+    total = sum(dims.values())
+    if weight.dim() != 2 or weight.shape[1] != total:
+        raise OptionError(
+            f"weight must have shape [dim, {total}], the sum of dims, got {list(weight.shape)}."
+        )
+    parts = torch.split(weight, list(dims.values()), dim=1)
+    named = zip(dims, parts, strict=True)
+    return {"bias": bias} | {f"weight.{name}": part.contiguous() for name, part in named}
