@@ -1,0 +1,54 @@
+"""The contract, run on every registered fusion part; a new part needs one line in `CASES`."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from fuseloom.registry import FUSION_KINDS, list_fusions, lookup
+from fuseloom.testing import Case, Clause, exchange_clauses, merge_clauses
+
+CLAUSES = {"exchange": exchange_clauses(), "merge": merge_clauses()}
+NAMES = {name: kind for kind in FUSION_KINDS for name in list_fusions(kind=kind)}
+
+
+def case(name: str, *, aligned: bool | None = None, **options: Any) -> Case:
+    """A registered part with options of its own."""
+    build = partial(lookup(name), **options) if options else lookup(name)
+    return Case.of(build, NAMES[name], aligned=aligned)
+
+
+CASES = {
+    "concat": [case("concat"), case("concat", pool=None, aligned=True)],
+    "cross_attention": [case("cross_attention"), case("cross_attention", num_heads=2, dim=6)],
+    "low_rank": [case("low_rank"), case("low_rank", rank=2, dim=6)],
+    "sum": [case("sum"), case("sum", pool=None, aligned=True)],
+}
+
+
+def runs() -> list[Any]:
+    """One test per part, option and clause; the costly clauses run on the first options only."""
+    return [
+        pytest.param(one, clause, id=f"{name}-{index}-{clause.name}", marks=marks(clause))
+        for name, cases in CASES.items()
+        for index, one in enumerate(cases)
+        for clause in CLAUSES[one.kind]
+        if index == 0 or not clause.marks
+    ]
+
+
+def marks(clause: Clause) -> list[pytest.MarkDecorator]:
+    found = [getattr(pytest.mark, mark) for mark in clause.marks]
+    no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+    return [*found, no_gpu] if "gpu" in clause.marks else found
+
+
+@pytest.mark.parametrize(("one", "clause"), runs())
+def test_the_contract_holds(one: Case, clause: Clause) -> None:
+    clause(one)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_part_has_a_case(name: str) -> None:
+    assert name in CASES, f"add a line for {name!r} to CASES"
