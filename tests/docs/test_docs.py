@@ -1,0 +1,172 @@
+"""Every code block of the documentation runs."""
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fuseloom.comparison.result import (
+    Comparison,
+    DataSummary,
+    Entry,
+    Interval,
+    ModalitySummary,
+    Recommendation,
+)
+from fuseloom.report import to_json
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+TRAINS = {"quickstart"}
+"""Pages whose commands train models."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [code for found, code in FENCE.findall(page.read_text("utf-8")) if found == language]
+
+
+def pages_with(language: str) -> list[object]:
+    return [
+        pytest.param(
+            page,
+            id=page.stem,
+            marks=[pytest.mark.slow] if {language, page.stem} == {"console", *TRAINS} else [],
+        )
+        for page in PAGES
+        if blocks(page, language)
+    ]
+
+
+def commands(page: Path) -> list[tuple[str, str]]:
+    """Each command of a page's console blocks with the output that is shown."""
+    found = []
+    for block in blocks(page, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((command, output))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_is_of_a_kind_that_is_checked(page: Path) -> None:
+    languages = {language for language, _ in FENCE.findall(page.read_text("utf-8"))}
+    assert languages <= {"python", "console", "bash", "csv"}
+
+
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_python_examples_run(page: Path, workplace: Path, comparison: Comparison) -> None:
+    (workplace / "report.json").write_text(to_json(comparison), encoding="utf-8")
+    source = "\n".join(blocks(page, "python"))
+    test = doctest.DocTestParser().get_doctest(source, {}, page.name, str(page), 0)
+    assert test.examples
+    said: list[str] = []
+    results = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
+    assert results.failed == 0, "".join(said)
+
+
+@pytest.mark.parametrize("page", [p for p in pages_with("console") if p.id != "README"])
+def test_console_examples_run(page: Path, workplace: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command, expected in commands(page):
+        run = subprocess.run(
+            ["bash", "-c", command],
+            cwd=workplace,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, f"$ {command}\n{run.stdout}{run.stderr}"
+        if expected:
+            assert doctest.OutputChecker().check_output(expected, run.stdout, FLAGS), run.stdout
+
+
+def test_the_readme_shows_commands_that_another_page_runs() -> None:
+    run = {command for page in PAGES if page.stem != "README" for command, _ in commands(page)}
+    shown = {command for command, _ in commands(ROOT / "README.md")}
+    assert shown
+    assert shown <= run
+
+
+@pytest.mark.parametrize("page", pages_with("bash"))
+def test_commands_that_install_or_build_name_what_there_is(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for line in "".join(blocks(page, "bash")).splitlines():
+        words = line.partition("#")[0].split()
+        assert words[:2] == ["pip", "install"] or (words[0] == "make" and set(words[1:]) <= targets), line
+
+
+@pytest.mark.parametrize("page", pages_with("csv"))
+def test_a_table_that_is_shown_is_the_one_that_is_used(page: Path, workplace: Path) -> None:
+    shown = blocks(page, "csv")[0].splitlines()
+    assert (workplace / "reviews.csv").read_text("utf-8").splitlines()[0] == shown[0]
+
+
+def test_links_between_files_lead_somewhere() -> None:
+    generated = {"methods.md"}
+    for page in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert target in generated or (page.parent / target).is_file(), f"{page.name}: {target}"
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    """A comparison of two models, as a report holds it."""
+    score = Interval(mean=0.9, low=0.8, high=1.0)
+
+    def entry(name: str) -> Entry:
+        return Entry(
+            name=name,
+            role="fusion" if name == "concat" else "unimodal",
+            modalities=("text",),
+            interaction="additive",
+            learning_rate=1e-3,
+            valid=score,
+            test=score,
+            valid_by_seed=(0.9,),
+            test_by_seed=(0.9,),
+            parameters=10,
+            train_s=1.0,
+            latency_ms=1.0,
+            memory_mb=1.0,
+        )
+
+    recommendation = Recommendation(
+        name="concat",
+        sentence="Use concat.",
+        verdict="fusing pays",
+        margin=0.01,
+        best_unimodal="text",
+        best_fusion="concat",
+        gain=score,
+    )
+    data = DataSummary(
+        name="reviews",
+        modalities=(ModalitySummary(name="text", kind="text", shape="text", missing=0),),
+        target="score",
+        rows={"train": 1, "valid": 1, "test": 1},
+        set_aside=(),
+        notes=(),
+    )
+    return Comparison(
+        format_version=1,
+        data=data,
+        task="classification",
+        metric="accuracy",
+        higher_is_better=True,
+        seeds=1,
+        entries=(entry("concat"), entry("text")),
+        recommendation=recommendation,
+        reliance=(),
+        command="fuseloom compare",
+        config={},
+        environment={"torch": torch.__version__},
+        total_s=1.0,
+    )
