@@ -18,7 +18,7 @@ MODELS = {
 
 
 def decided(valid, test=None, rows=ROWS, margin=0.01, nested=True):
-    """The recommendation for models with given accuracies; fusions err on the rows where single modalities do."""
+    """The recommendation for given accuracies; nested: fusions err where single modalities do."""
     parts = {"valid": evidence(valid, rows, nested), "test": evidence(test or valid, rows, nested)}
     name, metric = Classification.metric("accuracy")
     entries = []

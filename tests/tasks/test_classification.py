@@ -47,9 +47,9 @@ def test_an_unknown_class_is_refused():
 
 def test_an_unknown_metric_is_answered_with_the_nearest():
     with pytest.raises(
-        UnknownNameError, match=r"Unknown metric 'acuracy' of classification\. Did you mean 'accuracy'"
+        UnknownNameError, match=r"Unknown metric 'accurate' of classification\. Did you mean 'accuracy'"
     ):
-        Classification.metric("acuracy")
+        Classification.metric("accurate")
 
 
 def test_baseline_gives_a_column_for_a_class_it_never_saw():

@@ -62,7 +62,7 @@ def compare(source: str | None, **options: Any) -> None:
 
     read = ReadOptions(kinds=_kinds(options.pop("kinds")), **{name: options.pop(name) for name in _READ})
     out, overwrite, as_json = (options.pop(name) for name in ("out", "overwrite", "as_json"))
-    workers = options.pop("workers") or len(os.sched_getaffinity(0))
+    workers = options.pop("workers") or _num_cores()
     result = run(
         source,
         read=read,
@@ -74,6 +74,11 @@ def compare(source: str | None, **options: Any) -> None:
         **{name: value for name, value in options.items() if value not in (None, ())},
     )
     click.echo(to_json(result) if as_json else leaderboard_text(result))
+
+
+def _num_cores() -> int:
+    """Cores this process may use; not every system tells those from all cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _kinds(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The classical baseline: a linear model on the concatenated features of all modalities."""
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,9 @@ def _fit(rows: Rows, task: Task, encoders: Mapping[str, Mapping[str, Any]], path
     best: Any = None
     best_loss = float("inf")
     for estimator in task.baselines(seed=0):
-        estimator.fit(columns[index["train"]], target[index["train"]])
+        with warnings.catch_warnings():  # one that has not converged yet is judged by its validation loss too
+            warnings.simplefilter("ignore")
+            estimator.fit(columns[index["train"]], target[index["train"]])
         guess = task.baseline_predict(estimator, columns[index["valid"]])
         loss = task.metrics[task.loss_metric].function(guess, target[index["valid"]])
         if best is None or loss < best_loss:
@@ -112,6 +115,7 @@ def _table_features(row: Tensor, options: Mapping[str, Any]) -> Floats:
 
 
 def _text_features(text: Tensor, mask: Tensor, train: NDArray[Any]) -> Any:
+    from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     strings = [
@@ -124,5 +128,5 @@ def _text_features(text: Tensor, mask: Tensor, train: NDArray[Any]) -> Any:
     try:
         vectorizer.fit([strings[i] for i in train])
     except ValueError:  # no training row has any text
-        return np.zeros((len(strings), 1))
+        return csr_matrix((len(strings), 1))
     return vectorizer.transform(strings)

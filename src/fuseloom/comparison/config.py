@@ -73,7 +73,13 @@ class Candidate:
 
 
 def candidates(encoders: Mapping[str, Mapping[str, Any]], config: CompareConfig) -> list[Candidate]:
-    """Each modality alone, then each fusion of all of them, under the same encoders."""
+    """Each modality alone, then each fusion of all of them, under the same encoders.
+
+    Raises:
+        OptionError: a modality has the name of a fusion, so that the two could not be told apart.
+    """
+    if both := sorted(encoders.keys() & {str(FusionSpec.parse(fusion)) for fusion in config.fusions}):
+        raise OptionError(f"{both[0]!r} is the name of a modality and of a fusion. Rename the modality.")
     alone = [_candidate(name, {name: encoders[name]}, "concat", config) for name in encoders]
     return alone + [_candidate(str(FusionSpec.parse(f)), encoders, f, config) for f in config.fusions]
 

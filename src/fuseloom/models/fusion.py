@@ -63,7 +63,7 @@ class FusionModel(nn.Module):
     def forward(
         self,
         inputs: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor] | None = None,
+        masks: Mapping[str, Tensor | None] | None = None,
         *,
         trace: Trace | None = None,
     ) -> Tensor:
@@ -74,7 +74,7 @@ class FusionModel(nn.Module):
     def encode(
         self,
         inputs: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor] | None = None,
+        masks: Mapping[str, Tensor | None] | None = None,
         *,
         trace: Trace | None = None,
     ) -> tuple[Streams, Masks]:
@@ -86,7 +86,7 @@ class FusionModel(nn.Module):
         if missing := sorted(self.encoders.keys() - inputs.keys()):
             raise ModalityError(f"Missing modality {missing}; got {sorted(inputs)}.")
         streams = {name: inputs[name] for name in self.encoders}
-        kept = {name: mask for name, mask in (masks or {}).items() if name in streams}
+        kept = {n: mask for n, mask in (masks or {}).items() if n in streams and mask is not None}
         for stage in range(self.depth):
             streams, kept = self._run_stage(stage, streams, kept)
             if str(stage) in self.exchanges:

@@ -86,7 +86,9 @@ def fit(
         model = build()
         if (first := next(iter(train.inputs.values()), None)) is not None:
             model.to(first.device)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
         best, best_weights, waited, epoch = float("inf"), _copy(model), 0, 0
         while epoch < config.max_epochs and waited < config.patience:
             _run_epoch(model, train, task, optimizer, config.batch_size)

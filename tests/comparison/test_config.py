@@ -1,0 +1,40 @@
+import pytest
+
+from fuseloom.comparison.config import CompareConfig, candidates
+from fuseloom.errors import OptionError
+
+ENCODERS = {"a": {"kind": "embedding", "in_dim": 3}, "b": {"kind": "embedding", "in_dim": 4}}
+
+
+def test_candidates_are_each_modality_alone_and_each_fusion_of_all_under_the_same_encoders():
+    found = candidates(ENCODERS, CompareConfig(fusions=("low_rank", "cross_attention + sum")))
+    assert [(c.name, c.role, c.modalities, c.interaction) for c in found] == [
+        ("a", "unimodal", ("a",), "none"),
+        ("b", "unimodal", ("b",), "none"),
+        ("low_rank", "fusion", ("a", "b"), "multiplicative"),
+        ("cross_attention+sum", "fusion", ("a", "b"), "nonlinear"),
+    ]
+    assert all(c.model.encoders[m] == ENCODERS[m] for c in found for m in c.modalities)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fusions": ("summ",)}, r"Did you mean 'sum'"),
+        ({"fusions": ()}, r"must not be empty"),
+        ({"seeds": 0}, r"must not be empty"),
+        ({"margin": 1.5}, r"margin must be in \[0, 1\), got 1\.5"),
+        ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0\.1"),
+        ({"learning_rates": (0.0,)}, r"lr must be positive, got 0\.0"),
+        ({"max_epochs": 0}, r"max_epochs must be positive, got 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        CompareConfig(**options)
+
+
+def test_a_modality_named_like_a_fusion_is_another_model_than_the_fusion():
+    encoders = {"sum": ENCODERS["a"], "b": ENCODERS["b"]}
+    with pytest.raises(OptionError, match=r"'sum' is the name of a modality and of a fusion"):
+        candidates(encoders, CompareConfig(fusions=("sum",)))

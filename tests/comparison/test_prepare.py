@@ -1,0 +1,64 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fuseloom.comparison.config import CompareConfig
+from fuseloom.comparison.prepare import prepare
+from fuseloom.data import load
+from fuseloom.errors import DataError
+
+
+def test_preprocessing_is_learnt_from_training_rows_only(product_rows):
+    rows, target = product_rows
+    ready = prepare(load(rows, target=target), CompareConfig())
+    train, test = ready.rows.split["train"], ready.rows.split["test"]
+    a = ready.rows.all.inputs["a"]
+    np.testing.assert_allclose(a[train].mean(0), 0, atol=1e-6)
+    assert a[test].mean(0).abs().max() > 1e-3
+    assert sorted(len(rows) for rows in ready.rows.split.values()) == [64, 80, 256]
+
+
+def test_fingerprint_changes_with_a_value_a_target_and_a_split(product_rows):
+    rows, target = product_rows
+    config = CompareConfig()
+
+    def print_of(rows, target, config=config):
+        return prepare(load(rows, target=target), config).fingerprint()
+
+    first = print_of(rows, target)
+    assert print_of(rows, target) == first
+    other = rows["a"].copy()
+    other[0, 0] += 1
+    swapped = target.copy()
+    swapped[[0, 1]] = ["same", "different"] if target[0] == "different" else ["different", "same"]
+    assert print_of({**rows, "a": other}, target) != first
+    assert print_of(rows, swapped) != first
+    assert print_of(rows, target, replace(config, split_seed=1)) != first
+
+
+def test_notes_say_what_was_inferred_and_what_was_given(product_rows):
+    rows, target = product_rows
+    dataset = load(rows, target=target)
+    assert "task: classification (told from the target)" in prepare(dataset, CompareConfig()).notes
+    assert "splits: made with seed 3" in prepare(dataset, CompareConfig(split_seed=3)).notes
+    given = replace(dataset, split=np.array(["train", "valid", "test", "train"] * 100))
+    assert "splits: given by the data" in prepare(given, CompareConfig(task="classification")).notes
+
+
+def test_what_cannot_be_compared_is_refused(product_rows):
+    rows, target = product_rows
+    with pytest.raises(
+        DataError, match=r"at least two modalities to compare fusions, got only 'a'\. Of a table"
+    ):
+        prepare(load({"a": rows["a"]}, target=target), CompareConfig())
+    dataset = load(rows, target=target)
+    with pytest.raises(DataError, match=r"target must be given.*--target"):
+        prepare(replace(dataset, target=None), CompareConfig())
+    with pytest.raises(DataError, match=r"at least two classes, got only 'same'"):
+        prepare(load(rows, target=["same"] * 400), CompareConfig())
+    split = np.array(["train"] * 398 + ["valid", "test"])
+    with pytest.raises(DataError, match=r"at least two rows each, got .*'valid' is too small"):
+        prepare(replace(dataset, split=split), CompareConfig())
+    with pytest.raises(DataError, match=r"numbers for regression, got text\. Use --task classification"):
+        prepare(dataset, CompareConfig(task="regression"))

@@ -1,0 +1,170 @@
+"""The whole protocol on small data: what it answers, that a kill costs nothing, and that processes agree."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fuseloom.comparison import training
+from fuseloom.comparison.config import CompareConfig
+from fuseloom.comparison.run import run_comparison
+from fuseloom.data import load, read_rows
+from fuseloom.errors import RunError
+from fuseloom.train.saved import SavedModel
+
+
+def scores(result):
+    return {e.name: (e.valid_by_seed, e.test_by_seed, e.learning_rate, e.parameters) for e in result.entries}
+
+
+@pytest.fixture
+def finished(dataset, small, tmp_path):
+    return run_comparison(dataset, tmp_path / "run", small), tmp_path / "run"
+
+
+def test_everything_is_compared_and_written(finished, small):
+    result, out = finished
+    assert {e.name: e.role for e in result.entries} == {
+        "a": "unimodal",
+        "b": "unimodal",
+        "sum": "fusion",
+        "low_rank": "fusion",
+        "logistic regression": "baseline",
+    }
+    for entry in result.entries:
+        assert all(0 <= s <= 1 for s in (*entry.valid_by_seed, *entry.test_by_seed))
+        assert min(entry.parameters, entry.train_s, entry.latency_ms) > 0
+        assert entry.role == "baseline" or (len(entry.test_by_seed) == 2 and entry.memory_mb > 0)
+    assert result.data.rows == {"train": 256, "valid": 64, "test": 80}
+    assert result.reliance[0].model == result.recommendation.name
+    assert {path.name for path in out.iterdir()} == {
+        "config.json",
+        "journal.jsonl",
+        "model",
+        "predictions.csv",
+        "weights",
+    }
+    assert result.config == small.state()
+
+
+def test_interactions_are_found_where_they_are(dataset, tmp_path):
+    config = CompareConfig(
+        fusions=("sum", "low_rank"), seeds=1, learning_rates=(1e-2,), max_epochs=40, dropout=0.0
+    )
+    result = run_comparison(dataset, tmp_path, config)
+    assert result.recommendation.name == "low_rank"
+    assert result.recommendation.verdict == "fusing pays"
+    leans = result.reliance[0]
+    assert min(*leans.hidden.values(), *leans.shuffled.values()) > 0.2
+
+
+def test_what_finished_is_not_repeated_after_a_kill(dataset, small, tmp_path, monkeypatch):
+    trained = []
+
+    def interrupted(progress):
+        lines = []
+
+        def note(line):
+            lines.append(line)
+            if line.startswith("[4/"):
+                raise KeyboardInterrupt
+            if line.startswith("["):
+                trained.append(line)
+
+        return note
+
+    with pytest.raises(KeyboardInterrupt):
+        run_comparison(dataset, tmp_path / "killed", small, progress=interrupted(trained))
+    before = len((tmp_path / "killed" / "journal.jsonl").read_text().splitlines())
+    rest = []
+    resumed = run_comparison(dataset, tmp_path / "killed", small, progress=rest.append)
+    whole = run_comparison(dataset, tmp_path / "whole", small)
+    assert before == 5  # the baseline and four runs
+    assert sum(line.startswith("[") for line in rest) == 4
+    assert scores(resumed) == scores(whole)
+
+
+def test_processes_give_the_same_numbers(dataset, small, finished, tmp_path):
+    here, _ = finished
+    there = run_comparison(dataset, tmp_path / "two", small, num_workers=2)
+    assert scores(there) == scores(here)
+    assert not (tmp_path / "two" / "rows.safetensors").exists()
+
+
+def test_other_settings_in_the_same_folder_are_refused_unless_overwritten(dataset, small, finished):
+    _, out = finished
+    other = replace(small, seeds=1)
+    with pytest.raises(RunError, match=r"other settings or data: config differ"):
+        run_comparison(dataset, out, other)
+    assert run_comparison(dataset, out, other, overwrite=True).seeds == 1
+
+
+def test_the_saved_model_gives_the_predictions_that_were_measured(product_rows, dataset, finished):
+    rows, _ = product_rows
+    result, out = finished
+    with (out / "predictions.csv").open() as file:
+        stored = {row["id"]: row for row in csv.DictReader(file)}
+    saved = SavedModel.load(out / "model")
+    read = read_rows(rows, saved.schema)
+    columns = saved.predict(read)
+    assert len(stored) == result.data.rows["test"]
+    for place, row_id in enumerate(read.ids):
+        if row_id in stored:
+            assert columns["prediction"][place] == stored[row_id]["prediction"]
+            assert f"{columns['p_same'][place]:.6g}" == stored[row_id]["p_same"]
+    hits = np.mean([row["prediction"] == row["target"] for row in stored.values()])
+    entry = next(e for e in result.entries if e.name == result.recommendation.name)
+    assert any(hits == pytest.approx(score) for score in entry.test_by_seed)
+
+
+def test_regression_and_rows_without_a_modality(tmp_path, small):
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(2, 300, 2))
+    target = 3 * a[:, 0] + b[:, 1] + 10
+    b[::7] = np.nan
+    config = replace(small, metric="rmse", max_epochs=20)
+    result = run_comparison(load({"a": a, "b": b}, target=target), tmp_path, config)
+    assert (result.task, result.metric, result.higher_is_better) == ("regression", "rmse", False)
+    assert result.entries[0].valid.mean == min(e.valid.mean for e in result.entries)
+    assert {m.name: m.missing for m in result.data.modalities} == {"a": 0, "b": 43}
+    saved = SavedModel.load(tmp_path / "model")
+    assert np.isfinite(saved.predict(read_rows({"a": a[:3]}, saved.schema))["prediction"]).all()
+
+
+def test_a_run_that_diverges_is_said_so_and_loses(dataset, small, tmp_path):
+    lines = []
+    config = replace(small, learning_rates=(1e30, 3e-3), max_epochs=2)
+    result = run_comparison(dataset, tmp_path, config, progress=lines.append)
+    assert any("none (diverged)" in line for line in lines)
+    assert {e.learning_rate for e in result.entries if e.role != "baseline"} == {3e-3}
+
+
+def test_set_aside_rows_are_counted_and_told(tmp_path, small, product_rows):
+    rows, target = product_rows
+    path = tmp_path / "rows.csv"
+    lines = [
+        "a0,a1,b0,b1,y",
+        *(f"{a[0]},{a[1]},{b[0]},{b[1]},{t}" for a, b, t in zip(rows["a"], rows["b"], target, strict=True)),
+    ]
+    path.write_text("\n".join([*lines, "1,2,3"]))
+    from fuseloom import ReadOptions
+
+    dataset = load(path, ReadOptions(target="y", tabular=("a=a0,a1", "b=b0,b1")))
+    told = []
+    result = run_comparison(dataset, tmp_path / "run", small, progress=told.append)
+    assert len(result.data.set_aside) == 1
+    assert any(line.startswith("set aside rows.csv:402") for line in told)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(59.4, "59 s"), (61, "1 min 01 s"), (3600, "60 min 00 s")])
+def test_durations_are_readable(seconds, text):
+    assert training._duration(seconds) == text
+
+
+def test_the_journal_is_json_lines(finished):
+    _, out = finished
+    entries = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    assert entries[0]["key"] == "baseline"
+    assert all((out / "weights" / e["weights"]).is_file() for e in entries[1:])
