@@ -162,7 +162,7 @@ def _verified(case: GoldenCase, runner: Runner) -> CaseResult:
     problems = [
         *_listed("stored but not used", unread),
         *_listed("stored but not computed", case.expected.keys() - returned.keys()),
-        *_listed("computed but not stored", returned.keys() - case.expected.keys()),
+        *_listed("computed but not stored", _outputs(returned) - case.expected.keys()),
         *(check.problem for check in sorted(checks, key=_severity, reverse=True) if check.problem),
     ]
     return CaseResult(
@@ -173,6 +173,11 @@ def _verified(case: GoldenCase, runner: Runner) -> CaseResult:
         checks=checks,
         idle=_idle(case, runner),
     )
+
+
+def _outputs(returned: Mapping[str, Tensor]) -> set[str]:
+    """What every case must store; intermediates and gradients it may leave out."""
+    return {name for name in returned if name.startswith("output.")}
 
 
 def _listed(what: str, names: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fuseloom.data import (
@@ -79,7 +80,7 @@ class SavedModel:
             summary = (folder / "README.md").read_text(encoding="utf-8")
             schema = schema_from_state(state["schema"])
             preprocessors = preprocessors_from_state(state["preprocessors"])
-        except (KeyError, TypeError, OSError, RuntimeError) as error:
+        except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
             raise RunError(f"{folder} must hold a whole saved model, got {error}. Train it again.") from error
         return cls(
             model=model.eval(),

@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import pytest
+
+from fuseloom.data import encode, fit_preprocessors, load, read_rows
+from fuseloom.errors import RunError
+from fuseloom.models import ModelConfig, build_model
+from fuseloom.tasks.classification import Classification
+from fuseloom.train.saved import SavedModel
+
+ROWS = {
+    "text": ["good day", "bad night", "good night", "bad day"] * 5,
+    "sound": np.arange(40.0).reshape(20, 2),
+}
+
+
+@pytest.fixture
+def saved():
+    dataset = load(ROWS, target=["yes", "no", "yes", "no"] * 5)
+    preprocessors = fit_preprocessors(dataset, np.arange(20))
+    encoders = {name: {"kind": p.kind, **p.encoder_options()} for name, p in preprocessors.items()}
+    config = ModelConfig(encoders=encoders, fusion="cross_attention+low_rank", dim=8)
+    task = Classification.learn(dataset.target)
+    return SavedModel(
+        model=build_model(config, task.head(8, dropout=config.dropout)).eval(),
+        config=config,
+        task=task,
+        schema=dataset.schema,
+        preprocessors=preprocessors,
+        summary="# A card\n",
+    )
+
+
+def test_a_loaded_model_predicts_the_same(saved, tmp_path):
+    saved.save(tmp_path / "model")
+    again = SavedModel.load(tmp_path / "model")
+    one, two = (s.predict(read_rows(ROWS, s.schema)) for s in (saved, again))
+    assert one.keys() == {"prediction", "p_no", "p_yes"}
+    for name, column in one.items():
+        np.testing.assert_array_equal(column, two[name])
+    assert again.summary == "# A card\n"
+
+
+def test_a_model_of_some_modalities_reads_only_those(saved):
+    inputs, masks = encode(read_rows(ROWS, saved.schema), saved.preprocessors)
+    batch = saved.encode(read_rows({"sound": ROWS["sound"]}, saved.schema))
+    assert batch.inputs.keys() == inputs.keys() == masks.keys()
+    assert not batch.masks["text"].any()
+    assert batch.masks["sound"].all()
+
+
+def test_what_is_no_model_is_refused(saved, tmp_path):
+    with pytest.raises(RunError, match=r"must be a saved model, got no config\.json"):
+        SavedModel.load(tmp_path)
+    saved.save(tmp_path)
+    config = tmp_path / "config.json"
+    state = json.loads(config.read_text())
+    config.write_text(json.dumps(state | {"format_version": 99}))
+    with pytest.raises(RunError, match=r"must have format_version 1, got 99"):
+        SavedModel.load(tmp_path)
+    config.write_text("{")
+    with pytest.raises(RunError, match=r"config\.json must be JSON"):
+        SavedModel.load(tmp_path)
+    config.write_text(json.dumps({k: v for k, v in state.items() if k != "schema"}))
+    with pytest.raises(RunError, match=r"must hold a whole saved model"):
+        SavedModel.load(tmp_path)
+    config.write_text(json.dumps(state))
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(RunError, match=r"must hold a whole saved model.* Train it again"):
+        SavedModel.load(tmp_path)
