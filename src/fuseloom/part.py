@@ -54,7 +54,8 @@ class Part(nn.Module, ABC):
         kept = self._checked_masks(ordered, masks) if masks is not None else {}
         dtype = self._dtype(ordered)
         for name, value in ordered.items():
-            ordered[name] = zero_masked(value, kept[name]).to(dtype) if name in kept else value.to(dtype)
+            real = zero_masked(value, kept[name]) if name in kept else value
+            ordered[name] = real if real.dtype == dtype else real.to(dtype)
         return ordered, kept
 
     def _dtype(self, streams: Streams) -> torch.dtype:

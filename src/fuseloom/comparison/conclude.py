@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fuseloom.comparison.baseline import Baseline
 from fuseloom.comparison.config import Candidate
-from fuseloom.comparison.decide import Evidence, decide
+from fuseloom.comparison.decide import Evidence, decide, ranking
 from fuseloom.comparison.jobs import Rows, load_weights
 from fuseloom.comparison.measure import count_parameters, latency_ms, training_memory_mb
 from fuseloom.comparison.prepare import Prepared
@@ -66,8 +66,7 @@ def conclude(
     leans = tuple(_reliance(runs[name], ready, metric) for name in wanted)
     _save(runs[recommendation.name], ready, recommendation, out)
     everyone = [*entries, _baseline_entry(ready, baseline, score)]
-    ranked = sorted(everyone, key=lambda entry: -score.better(entry.valid.mean))
-    return Answer(entries=tuple(ranked), recommendation=recommendation, reliance=leans)
+    return Answer(entries=tuple(ranking(everyone, score)), recommendation=recommendation, reliance=leans)
 
 
 def summarise(ready: Prepared) -> DataSummary:

@@ -11,7 +11,7 @@ from fuseloom.comparison.result import Entry, Interval, Recommendation
 from fuseloom.comparison.statistics import Scored, bootstrap_differences, difference_interval
 from fuseloom.tasks import Metric
 
-__all__ = ["Evidence", "decide"]
+__all__ = ["Evidence", "decide", "ranking"]
 
 Verdict = Literal["fusing pays", "fusing does not pay", "these data cannot tell"]
 _ORDER = ("none", "additive", "multiplicative", "nonlinear")
@@ -42,7 +42,7 @@ def decide(
         margin: In units of the metric, or a share of the best score where the metric has no bound.
     """
     _, score = metric
-    ranked = sorted(entries, key=lambda entry: -score.better(entry.valid.mean))
+    ranked = ranking(entries, score)
     allowed = margin if score.bounded else margin * abs(ranked[0].valid.mean)
     equals = [entry for entry in ranked if _as_good(entry, ranked[0], valid, score, allowed)]
     chosen = min(equals, key=lambda entry: (_ORDER.index(entry.interaction), entry.parameters))
@@ -59,6 +59,16 @@ def decide(
         best_fusion=fused.name,
         gain=gain,
     )
+
+
+def ranking(entries: Sequence[Entry], metric: Metric) -> list[Entry]:
+    """Best validation score first; undefined ones last."""
+
+    def place(entry: Entry) -> float:
+        score = metric.better(entry.valid.mean)
+        return -score if np.isfinite(score) else np.inf
+
+    return sorted(entries, key=place)
 
 
 def _as_good(entry: Entry, best: Entry, valid: Evidence, metric: Metric, margin: float) -> bool:
@@ -83,7 +93,7 @@ def _sentence(
     chosen: Entry, alone: Entry, fused: Entry, gain: Interval, verdict: Verdict, metric: tuple[str, Metric]
 ) -> str:
     name, _ = metric
-    priced = f"{_number(chosen.test.mean, name)} {name} on test data"
+    priced = f"{_number(chosen.test.mean)} {name} on test data"
     against = f"{fused.name} against {alone.name} alone: {_gain(gain, name)}"
     if chosen.role == "unimodal":
         others = _listed([m for m in fused.modalities if m not in chosen.modalities])
@@ -94,7 +104,8 @@ def _sentence(
                 f"margin, yet on test data fusing gains ({against}); more validation data would settle it."
             )
         return f"Use {chosen.name} alone ({priced}): {others} {adds} nothing measurable ({against})."
-    simplest = f"Use {chosen.name} on {_listed(chosen.modalities)} ({priced})"
+    equal = "" if chosen is fused else f", on validation data as good as {fused.name} and simpler"
+    simplest = f"Use {chosen.name} on {_listed(chosen.modalities)} ({priced}){equal}"
     ends = {
         "fusing pays": f"fusing pays ({against}).",
         "fusing does not pay": f"on test data fusing gains nothing ({against}): {alone.name} would do.",
@@ -107,7 +118,7 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _number(value: float, metric: str) -> str:
+def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
