@@ -118,7 +118,7 @@ def test_what_describes_rows_is_no_modality(npy_folder: Path) -> None:
 
 def test_the_only_label_is_the_target(npy_folder: Path) -> None:
     assert read_folder(npy_folder, target=None).target is None
-    (npy_folder / "labels.csv").write_text("id,mood\n" + "".join(f"{i},m{i}\n" for i in range(6)))
+    (npy_folder / "labels.csv").write_text("id,mood\n" + "".join(f"{i},m{i % 2}\n" for i in range(6)))
     assert read_folder(npy_folder, target=None).target == "mood"
 
 

@@ -45,6 +45,14 @@ def test_complete_distinct_columns_of_such_a_name_are_identifiers(name: str) -> 
     assert not is_identifier(name, clean(["7.5", "8", "9"]))
 
 
+def test_distinct_codes_are_identifiers_whatever_the_name() -> None:
+    assert is_identifier("photo", clean(["img_001.jpg", "img_002.jpg", "img_7.jpg"]))
+    assert not is_identifier("photo", clean(["img_001.jpg", "img_001.jpg", "img_7.jpg"]))
+    assert not is_identifier("size", clean(["12", "13", "15"]))
+    assert not is_identifier("review", clean(["room 12 was fine", "see you in 2 years", "a1"]))
+    assert not is_identifier("date", clean(["2024-01-01", "2024-01-02", "2024-01-03"]))
+
+
 def test_columns_of_other_names_are_no_identifiers() -> None:
     assert not is_identifier("humid", clean(["7", "8", "9"]))
 

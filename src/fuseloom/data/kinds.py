@@ -15,7 +15,8 @@ _FEW_CATEGORIES = 20
 _CATEGORY_SHARE = 0.05
 _CATEGORY_LENGTH = 50
 _CHUNK = 1000
-_IDENTIFIER = re.compile(r"(.*[_ -])?(id|uuid|guid|index)|unnamed.*", re.IGNORECASE)
+_IDENTIFIER = re.compile(r"(.*[_ -])?(id|uuid|guid|index|key|nr)|unnamed.*", re.IGNORECASE)
+_CODE = re.compile(r"(?=.*[A-Za-z])(?=.*\d)[\x21-\x7e]+")  # one word of ASCII with a letter and a digit
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?")
 
 
@@ -40,10 +41,10 @@ def infer_kind(cells: Cells, *, decimal_comma: bool = False) -> ColumnKind:
 
 
 def is_identifier(name: str, cells: Cells) -> bool:
-    """Whether a column names the rows: called so, complete, all distinct, and no measured number."""
-    if not _IDENTIFIER.fullmatch(name):
-        return False
+    """Whether a column names the rows: complete, distinct, and called so or made of codes like ``k17``."""
     present = _present(cells)
+    if not (_IDENTIFIER.fullmatch(name) or all(isinstance(c, str) and _CODE.fullmatch(c) for c in present)):
+        return False
     if len(present) < len(cells) or len(set(present)) < len(cells):
         return False
     numbers, unreadable = as_numbers(cells)
