@@ -22,7 +22,12 @@ def test_scikit_learns_own_checks(estimator, check):
 
 
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([FusionClassifier(max_epochs=2, dim=4), FusionRegressor(max_epochs=2, dim=4)])
+@parametrize_with_checks(
+    [
+        FusionClassifier(max_epochs=2, dim=4, random_state=0),
+        FusionRegressor(max_epochs=2, dim=4, random_state=0),
+    ]
+)
 def test_scikit_learns_own_checks_that_ask_no_accuracy(estimator, check):
     name = getattr(check, "func", check).__name__
     if name in SLOW:

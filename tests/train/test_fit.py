@@ -6,7 +6,7 @@ from torch import nn
 from fuseloom import Batch
 from fuseloom.errors import OptionError
 from fuseloom.tasks.classification import Classification
-from fuseloom.train.fit import FitConfig, fit, one_thread, predict_outputs
+from fuseloom.train.fit import FitConfig, exact_outputs, fit, one_thread, predict_outputs
 from fuseloom.train.step import training_loss, training_step
 
 TASK = Classification(["a", "b"])
@@ -65,12 +65,22 @@ def test_a_run_that_diverges_ends():
     assert result.valid_loss == float("inf")
 
 
-def test_outputs_of_a_row_do_not_depend_on_the_others():
+def test_exact_outputs_of_a_row_do_not_depend_on_the_others_or_their_order():
     model = _Model()
     rows = batch(300)
-    every = predict_outputs(model, rows)
-    assert np.array_equal(predict_outputs(model, rows.take(slice(7, 9))), every[7:9])
+    every, order = exact_outputs(model, rows), torch.randperm(300)
+    assert every.dtype == np.float64
+    np.testing.assert_allclose(exact_outputs(model, rows.take(order)), every[order], rtol=1e-12)
+    np.testing.assert_allclose(exact_outputs(model, rows.take(slice(7, 8))), every[7:8], rtol=1e-12)
+    np.testing.assert_allclose(predict_outputs(model, rows), every, rtol=1e-4, atol=1e-5)
+
+
+def test_predicting_leaves_the_model_as_it_was():
+    model = _Model()
+    exact_outputs(model, batch())
+    predict_outputs(model, batch())
     assert model.training
+    assert model.layers[0].weight.dtype == torch.float32
 
 
 def test_auxiliary_losses_are_part_of_the_training_loss():
@@ -96,6 +106,12 @@ def test_one_thread_gives_the_threads_back():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(10, 64), (2048, 64), (6400, 200), (10**6, 1024)])
+def test_steps_grow_with_the_rows(rows, size):
+    assert FitConfig().rows_per_step(rows) == size
+    assert FitConfig(batch_size=7).rows_per_step(rows) == 7
 
 
 @pytest.mark.parametrize("option", ["lr", "batch_size", "max_epochs", "patience"])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.comparison.baseline import Baseline
-from fuseloom.comparison.config import Candidate
+from fuseloom.comparison.config import Candidate, CompareConfig
 from fuseloom.comparison.decide import Evidence, decide, ranking
 from fuseloom.comparison.jobs import Rows, load_weights
 from fuseloom.comparison.measure import count_parameters, latency_ms, training_memory_mb
@@ -20,7 +20,7 @@ from fuseloom.comparison.training import Trained
 from fuseloom.diagnose.reliance import Reliance, reliance
 from fuseloom.models import FusionModel
 from fuseloom.tasks import Metric
-from fuseloom.train.fit import predict_outputs
+from fuseloom.train.fit import exact_outputs
 from fuseloom.train.predictions import predictions_csv
 from fuseloom.train.saved import SavedModel
 from fuseloom.types import Batch
@@ -45,8 +45,7 @@ def conclude(
     baseline: Baseline,
     metric: tuple[str, Metric],
     *,
-    margin: float,
-    batch_size: int,
+    config: CompareConfig,
     out: Path,
 ) -> Answer:
     """Score every model, recommend one, and save it with its test predictions under ``out``."""
@@ -59,8 +58,8 @@ def conclude(
         )
         for split in ("valid", "test")
     }
-    entries = [_entry(run, ready, evidence, score, batch_size) for run in trained]
-    recommendation = decide(entries, evidence["valid"], evidence["test"], metric, margin)
+    entries = [_entry(run, ready, evidence, score, config) for run in trained]
+    recommendation = decide(entries, evidence["valid"], evidence["test"], metric, config.margin)
     runs = {run.candidate.name: run for run in trained}
     wanted = dict.fromkeys([recommendation.name, recommendation.best_fusion])
     leans = tuple(_reliance(runs[name], ready, metric) for name in wanted)
@@ -107,7 +106,7 @@ def _target(rows: Rows, split: str) -> NDArray[Any]:
 
 
 def _predict(model: FusionModel, rows: Batch, ready: Prepared) -> Floats:
-    return ready.task.predict(predict_outputs(model, rows))
+    return ready.task.predict(exact_outputs(model, rows))
 
 
 def _predict_all(run: Trained, ready: Prepared) -> dict[str, list[Floats]]:
@@ -119,7 +118,7 @@ def _predict_all(run: Trained, ready: Prepared) -> dict[str, list[Floats]]:
 
 
 def _entry(
-    run: Trained, ready: Prepared, evidence: Mapping[str, Evidence], metric: Metric, batch_size: int
+    run: Trained, ready: Prepared, evidence: Mapping[str, Evidence], metric: Metric, config: CompareConfig
 ) -> Entry:
     candidate = run.candidate
     scores = {
@@ -127,7 +126,8 @@ def _entry(
         for split, part in evidence.items()
     }
     model = load_weights(candidate.model, run.weights[0], ready.task)
-    rows = ready.rows.take("train", candidate.modalities).take(slice(0, batch_size))
+    train = ready.rows.take("train", candidate.modalities)
+    step = train.take(slice(0, config.fit(run.learning_rate, 0).rows_per_step(len(train))))
     return Entry(
         **_identity(candidate),
         learning_rate=run.learning_rate,
@@ -137,8 +137,8 @@ def _entry(
         test_by_seed=scores["test"],
         parameters=count_parameters(model),
         train_s=float(np.median(run.train_s)),
-        latency_ms=latency_ms(model, rows),
-        memory_mb=training_memory_mb(model, rows, ready.task),
+        latency_ms=latency_ms(model, train),
+        memory_mb=training_memory_mb(model, step, ready.task),
     )
 
 

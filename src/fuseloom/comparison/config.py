@@ -38,8 +38,8 @@ class CompareConfig:
     """In encoders and head."""
     max_epochs: int = 100
     """Passes over the training rows at most."""
-    batch_size: int = 64
-    """Rows per training step."""
+    batch_size: int | None = None
+    """Rows per training step; by default as `FitConfig` says."""
 
     def __post_init__(self) -> None:
         for fusion in self.fusions:

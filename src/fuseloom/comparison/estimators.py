@@ -29,7 +29,7 @@ from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks import Task
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.regression import Regression
-from fuseloom.train.fit import FitConfig, fit, one_thread, predict_outputs
+from fuseloom.train.fit import FitConfig, exact_outputs, fit, one_thread
 from fuseloom.types import Batch
 
 __all__ = ["FusionClassifier", "FusionRegressor"]
@@ -49,7 +49,7 @@ class _FusionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         dim: int = 64,
         dropout: float = 0.2,
         lr: float = 1e-3,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         max_epochs: int = 100,
         validation_fraction: float = 0.2,
         random_state: Any = None,
@@ -108,8 +108,7 @@ class _FusionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         check_is_fitted(self)
         dataset = self._read_again(X)
         inputs, masks = encode(dataset, self.preprocessors_)
-        with one_thread():
-            outputs = predict_outputs(self.model_, Batch(inputs=inputs, masks=masks))
+        outputs = exact_outputs(self.model_, Batch(inputs=inputs, masks=masks))
         predictions: Floats = self.task_.predict(outputs)
         return predictions
 
@@ -152,7 +151,7 @@ class FusionClassifier(ClassifierMixin, _FusionEstimator):  # type: ignore[misc]
         dim: Width of every stream and of the fused value.
         dropout: In encoders and head.
         lr: Learning rate of AdamW.
-        batch_size: Rows per step.
+        batch_size: Rows per step; by default it grows with the number of rows.
         max_epochs: Passes over the training rows at most.
         validation_fraction: Share of the rows held out to decide when to stop.
         random_state: Of the held-out rows, the weights and the order of rows.

@@ -56,9 +56,7 @@ def run_comparison(
         trained = train_all(everyone, config, folder, run, progress)
     progress("scoring the test data, once")
     with one_thread():
-        answer = conclude(
-            ready, trained, baseline, metric, margin=config.margin, batch_size=config.batch_size, out=out
-        )
+        answer = conclude(ready, trained, baseline, metric, config=config, out=out)
     return Comparison(
         format_version=FORMAT_VERSION,
         data=summarise(ready),

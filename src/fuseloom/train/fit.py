@@ -1,11 +1,12 @@
 """A small, plain training loop for data that fit in memory: AdamW, early stopping, nothing hidden."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from fuseloom.tasks import Task
 from fuseloom.train.step import training_step
 from fuseloom.types import Batch
 
-__all__ = ["FitConfig", "FitResult", "fit", "one_thread", "predict_outputs", "seeded"]
+__all__ = ["FitConfig", "FitResult", "exact_outputs", "fit", "one_thread", "predict_outputs", "seeded"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class FitConfig:
     """Learning rate of AdamW."""
     weight_decay: float = 0.01
     """Of AdamW."""
-    batch_size: int = 64
-    """Rows per step."""
+    batch_size: int | None = None
+    """Rows per step; by default a 32nd of the training rows, at least 64 and at most 1,024."""
     max_epochs: int = 100
     """Passes over the training rows at most."""
     patience: int = 10
@@ -37,8 +38,13 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name != "seed" and not value > 0 and not (name == "weight_decay" and value == 0):
+            zero_allowed = name == "weight_decay" and value == 0
+            if name != "seed" and value is not None and not value > 0 and not zero_allowed:
                 raise OptionError(f"{name} must be positive, got {value}.")
+
+    def rows_per_step(self, num_rows: int) -> int:
+        """The batch size for a number of training rows."""
+        return self.batch_size if self.batch_size is not None else min(max(64, num_rows // 32), 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,7 @@ def fit(
         )
         best, best_weights, waited, epoch = float("inf"), _copy(model), 0, 0
         while epoch < config.max_epochs and waited < config.patience:
-            _run_epoch(model, train, task, optimizer, config.batch_size)
+            _run_epoch(model, train, task, optimizer, config.rows_per_step(len(train)))
             epoch, waited = epoch + 1, waited + 1
             loss = _mean_loss(model, valid, task)
             if loss < best:
@@ -117,22 +123,25 @@ def _mean_loss(model: nn.Module, rows: Batch, task: Task) -> float:
     return float(task.loss(outputs, rows.target))
 
 
-def predict_outputs(model: nn.Module, rows: Batch, *, batch_size: int = 256) -> NDArray[np.float32]:
-    """Outputs ``[N, K]`` in evaluation mode.
-
-    Every chunk has ``batch_size`` rows (the last is filled up by repeating a row), so that a row's outputs
-    do not depend on how many others come with it.
-    """
+def predict_outputs(model: nn.Module, rows: Batch, *, batch_size: int = 256) -> NDArray[Any]:
+    """Outputs ``[N, K]`` in evaluation mode, in the model's dtype; leaves the model as it was."""
     training = model.training
     model.eval()
-    chunks = []
     with torch.inference_mode():
-        for start in range(0, len(rows), batch_size):
-            index = torch.arange(start, start + batch_size, device=_device(rows))
-            chunk = rows.take(index.clamp(max=len(rows) - 1))
-            chunks.append(model(chunk.inputs, chunk.masks)[: len(rows) - start].float().cpu())
+        chunks = [rows.take(slice(start, start + batch_size)) for start in range(0, len(rows), batch_size)]
+        outputs = torch.cat([model(chunk.inputs, chunk.masks) for chunk in chunks]).cpu()
     model.train(training)
-    return torch.cat(chunks).numpy()
+    return outputs.numpy()
+
+
+def exact_outputs(model: nn.Module, rows: Batch) -> NDArray[Any]:
+    """Outputs ``[N, K]`` computed in float64, for predictions that are kept or shown.
+
+    In float32 the last digits of a row depend on which rows it is computed with, in what order and on how
+    many threads; in float64 that is far below any digit that is stored.
+    """
+    inputs = {n: v.double() if v.is_floating_point() else v for n, v in rows.inputs.items()}
+    return predict_outputs(copy.deepcopy(model).double(), replace(rows, inputs=inputs))
 
 
 def _device(rows: Batch) -> torch.device:

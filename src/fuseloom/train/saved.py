@@ -24,7 +24,7 @@ from fuseloom.errors import RunError
 from fuseloom.models import FusionModel, ModelConfig, build_model
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
-from fuseloom.train.fit import one_thread, predict_outputs
+from fuseloom.train.fit import exact_outputs
 from fuseloom.types import Batch
 
 __all__ = ["MODEL_FORMAT", "SavedModel"]
@@ -99,8 +99,7 @@ class SavedModel:
 
     def predict(self, dataset: Dataset) -> dict[str, NDArray[Any]]:
         """Columns of a prediction, a row per row of the data."""
-        with one_thread():  # as in training and in a comparison, so that the numbers are the same
-            outputs = predict_outputs(self.model, self.encode(dataset))
+        outputs = exact_outputs(self.model, self.encode(dataset))
         return self.task.columns(self.task.predict(outputs))
 
 
