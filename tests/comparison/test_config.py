@@ -22,6 +22,7 @@ def test_candidates_are_each_modality_alone_and_each_fusion_of_all_under_the_sam
     [
         ({"fusions": ("summ",)}, r"Did you mean 'sum'"),
         ({"fusions": ()}, r"must not be empty"),
+        ({"embedding_encoder": "mlp"}, r"must be 'embedding' or 'identity', got 'mlp'"),
         ({"seeds": 0}, r"must not be empty"),
         ({"margin": 1.5}, r"margin must be in \[0, 1\), got 1\.5"),
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0\.1"),

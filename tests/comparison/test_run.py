@@ -119,6 +119,13 @@ def test_the_saved_model_gives_the_predictions_that_were_measured(product_rows, 
     assert any(hits == pytest.approx(score) for score in entry.test_by_seed)
 
 
+def test_given_vectors_may_be_fused_as_they_are(dataset, small, tmp_path):
+    result = run_comparison(dataset, tmp_path, replace(small, embedding_encoder="identity"))
+    parameters = {entry.name: entry.parameters for entry in result.entries}
+    assert parameters["a"] == (2 * 8 + 8) + (8 * 2 + 2)  # one linear map and the head
+    assert len(SavedModel.load(tmp_path / "model").predict(dataset)["prediction"]) == 400
+
+
 def test_regression_and_rows_without_a_modality(tmp_path, small):
     generator = np.random.default_rng(0)
     a, b = generator.normal(size=(2, 300, 2))

@@ -35,6 +35,11 @@ Examples:
 @click.option("--metric", help="Default: accuracy for classes, r2 for numbers.")
 @click.option("--fusion", "fusions", multiple=True, metavar="[EXCHANGE+]MERGE", help="As often as you like.")
 @click.option(
+    "--embedding-encoder",
+    type=click.Choice(["embedding", "identity"]),
+    help="For given vectors: a small MLP (default), or nothing.",
+)
+@click.option(
     "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Training runs per model."
 )
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Of splits that are made.")

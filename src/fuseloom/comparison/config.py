@@ -32,6 +32,8 @@ class CompareConfig:
     """Of the splits that are made."""
     margin: float = 0.01
     """How far below the best a simpler model may score and still be recommended."""
+    embedding_encoder: Literal["embedding", "identity"] = "embedding"
+    """What encodes given vectors: a small MLP, or nothing."""
     dim: int = 64
     """Width of every stream and of the fused value."""
     dropout: float = 0.5
@@ -46,6 +48,9 @@ class CompareConfig:
             FusionSpec.parse(fusion)
         if self.seeds < 1 or not self.fusions or not self.learning_rates:
             raise OptionError("seeds, fusions and learning_rates must not be empty.")
+        if self.embedding_encoder not in ("embedding", "identity"):
+            got = self.embedding_encoder
+            raise OptionError(f"embedding_encoder must be 'embedding' or 'identity', got {got!r}.")
         if not 0 <= self.margin < 1:
             raise OptionError(f"margin must be in [0, 1), got {self.margin}.")
         if not 0 <= self.dropout < 1:

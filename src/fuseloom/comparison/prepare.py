@@ -28,12 +28,9 @@ class Prepared:
     task: Task
     preprocessors: Mapping[str, Preprocessor]
     rows: Rows
+    encoders: Mapping[str, Mapping[str, Any]]
+    """Modality name -> kind and options of its encoder."""
     notes: tuple[str, ...]
-
-    @property
-    def encoders(self) -> dict[str, dict[str, Any]]:
-        """Modality name -> kind and options of its encoder."""
-        return {name: {"kind": p.kind, **p.encoder_options()} for name, p in self.preprocessors.items()}
 
     def fingerprint(self) -> str:
         """A digest that changes with any encoded value, mask, target or split."""
@@ -83,8 +80,14 @@ def prepare(dataset: Dataset, config: CompareConfig) -> Prepared:
             all=Batch(inputs=inputs, masks=masks, target=target),
             split={part: torch.from_numpy(rows) for part, rows in places.items()},
         ),
+        encoders={part: _encoder(p, config) for part, p in preprocessors.items()},
         notes=(*dataset.notes, *learnt, f"task: {name} ({how})", f"splits: {given}"),
     )
+
+
+def _encoder(preprocessor: Preprocessor, config: CompareConfig) -> dict[str, Any]:
+    kind = config.embedding_encoder if preprocessor.kind == "embedding" else preprocessor.kind
+    return {"kind": kind, **preprocessor.encoder_options()}
 
 
 def _check_sizes(places: Mapping[str, NDArray[np.intp]]) -> None:

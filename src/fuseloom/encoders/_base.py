@@ -24,6 +24,8 @@ class Encoder(nn.Module, ABC):
 
     kind: ClassVar[str] = "encoder"
     name: ClassVar[str] = ""
+    sized: ClassVar[bool] = True
+    """Whether the width of its stream can be chosen, by ``dim``, and its dropout."""
 
     def __init__(self, stages: Sequence[nn.Module], dims: Sequence[int]) -> None:
         super().__init__()

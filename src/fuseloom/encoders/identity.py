@@ -17,6 +17,8 @@ class IdentityEncoder(Encoder):
         in_dim: Width of the given vectors, and of the stream.
     """
 
+    sized = False
+
     def __init__(self, in_dim: int) -> None:
         super().__init__([_Pass()], [in_dim])
 

@@ -178,14 +178,17 @@ class ModelConfig:
 
 def build_model(config: ModelConfig, head: nn.Module) -> FusionModel:
     """Assemble encoders, exchanges, merge and head; weights come from torch's global generator."""
-    encoders = {}
-    for name, options in config.encoders.items():
-        own = {key: value for key, value in options.items() if key != "kind"}
-        encoders[name] = lookup(options["kind"], kind="encoder")(
-            dim=config.dim, dropout=config.dropout, **own
-        )
+    encoders = {name: _build_encoder(options, config) for name, options in config.encoders.items()}
     spec = FusionSpec.parse(config.fusion)
     dims = {name: encoder.dims[-1] for name, encoder in encoders.items()}
     parts = [create(name, dims, **config.options.get(name, {})) for name in spec.exchanges]
     merge = create(spec.merge, dims, dim=config.dim, **config.options.get(spec.merge, {}))
     return FusionModel(encoders, merge, head, exchanges=dict(enumerate(parts, start=-len(parts))))
+
+
+def _build_encoder(options: Mapping[str, Any], config: ModelConfig) -> Encoder:
+    cls = lookup(options["kind"], kind="encoder")
+    size = {"dim": config.dim, "dropout": config.dropout} if cls.sized else {}
+    own = {key: value for key, value in options.items() if key != "kind"}
+    encoder: Encoder = cls(**own, **size)
+    return encoder
