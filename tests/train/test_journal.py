@@ -20,6 +20,15 @@ def test_half_a_line_left_by_a_kill_is_dropped_and_the_next_is_read(tmp_path):
     assert RunFolder.open(tmp_path, {}).finished.keys() == {"one", "three"}
 
 
+def test_work_whose_file_is_gone_is_to_be_done_again(tmp_path):
+    run = RunFolder.open(tmp_path, {})
+    for key in ("kept", "lost"):
+        run.file(key).write_bytes(b"")
+        run.record(key, {"weights": run.file(key).name})
+    run.file("lost").unlink()
+    assert RunFolder.open(tmp_path, {}).finished.keys() == {"kept"}
+
+
 def test_another_request_is_refused_and_says_what_differs(tmp_path):
     RunFolder.open(tmp_path, {"seeds": 3, "data": "x"})
     with pytest.raises(RunError, match=r"other settings or data: seeds differ.* --overwrite"):
@@ -38,11 +47,19 @@ def test_overwriting_starts_anew_and_spares_foreign_folders(tmp_path):
     assert (tmp_path / "photos" / "cat.png").exists()
 
 
-def test_a_folder_of_another_version_or_damaged_is_refused(tmp_path):
-    for text in ('{"format_version": 99}', "not JSON"):
-        (tmp_path / "config.json").write_text(text)
-        with pytest.raises(RunError, match="must be a run of this version"):
-            RunFolder.open(tmp_path, {})
+def test_a_folder_of_another_version_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"format_version": 99, "request": {}}')
+    with pytest.raises(RunError, match="must be a run of this version"):
+        RunFolder.open(tmp_path, {})
+
+
+@pytest.mark.parametrize("text", ['{"format_version": 1}', "[]", "not JSON"])
+def test_a_foreign_configuration_is_never_overwritten(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="must be a run folder or empty"):
+            RunFolder.open(tmp_path, {}, overwrite=overwrite)
+    assert (tmp_path / "config.json").read_text() == text
 
 
 def test_config_names_versions(tmp_path):

@@ -71,7 +71,7 @@ def compare(source: str | None, **options: Any) -> None:
     result = run(
         source,
         read=read,
-        out=out if out is not None else Path("runs") / Path(source or "digits").stem,
+        out=out if out is not None else Path("runs") / Path(source or "digits").resolve().stem,
         num_workers=workers,
         overwrite=overwrite,
         command=shlex.join(["fuseloom", *sys.argv[1:]]),

@@ -41,7 +41,7 @@ def run_baseline(
     A finished baseline is read from the run folder.
     """
     path = folder.file("baseline")
-    if "baseline" not in folder.finished:
+    if "baseline" not in folder.finished or not path.is_file():
         cost = _fit(rows, task, encoders, path)
         folder.record("baseline", cost)
     cost = folder.finished["baseline"]

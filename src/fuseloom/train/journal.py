@@ -17,6 +17,7 @@ from fuseloom.errors import RunError
 __all__ = ["RunFolder", "environment"]
 
 RUN_FORMAT = 1
+_WEIGHTS = "weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +40,24 @@ class RunFolder:
             RunError: the folder holds something else.
         """
         wanted = {"format_version": RUN_FORMAT, "request": json.loads(json.dumps(request))}
-        if overwrite:
-            _remove_run(path)
-        config = path / "config.json"
-        if config.is_file():
-            _check_same(config, wanted)
-        elif path.is_dir() and any(path.iterdir()):
+        held = _held(path)
+        if held is None and path.is_dir() and any(path.iterdir()):
             raise RunError(
                 f"{path} must be a run folder or empty, got other files in it. Choose another --out."
             )
+        if overwrite:
+            shutil.rmtree(path, ignore_errors=True)
+        elif held is not None:
+            _check_same(path, held, wanted)
         path.mkdir(parents=True, exist_ok=True)
+        config = path / "config.json"
         config.write_text(json.dumps(wanted | {"environment": environment()}, indent=1), encoding="utf-8")
-        finished = _read_journal(path / "journal.jsonl")
+        journal = path / "journal.jsonl"
+        finished = {key: entry for key, entry in _read_journal(journal).items() if _is_whole(path, entry)}
         lines = [json.dumps({"key": key, **entry}) + "\n" for key, entry in finished.items()]
-        (path / "journal.jsonl").write_text("".join(lines), encoding="utf-8")
+        # A kill in the middle leaves the old journal.
+        (path / "journal.part").write_text("".join(lines), encoding="utf-8")
+        (path / "journal.part").replace(journal)
         return cls(path=path, finished=finished)
 
     def record(self, key: str, entry: Mapping[str, Any]) -> None:
@@ -65,7 +70,7 @@ class RunFolder:
 
     def file(self, key: str, suffix: str = ".safetensors") -> Path:
         """Where the results of the work ``key`` are stored."""
-        folder = self.path / "weights"
+        folder = self.path / _WEIGHTS
         folder.mkdir(exist_ok=True)
         return folder / (hashlib.sha256(key.encode()).hexdigest()[:16] + suffix)
 
@@ -95,25 +100,29 @@ def _commit() -> str:
         return "not a checkout"
 
 
-def _check_same(config: Path, wanted: Mapping[str, Any]) -> None:
+def _held(path: Path) -> dict[str, Any] | None:
+    """What the configuration of a run folder says; None where the folder is none."""
     try:
-        held = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError:
-        held = {}
-    if held.get("format_version") != wanted["format_version"]:
-        raise RunError(f"{config.parent} must be a run of this version, got another. Choose another --out.")
+        held = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return held if isinstance(held, dict) and "request" in held else None
+
+
+def _check_same(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    if held["format_version"] != wanted["format_version"]:
+        raise RunError(f"{path} must be a run of this version, got another. Choose another --out.")
     request, asked = held["request"], wanted["request"]
     if changed := sorted(key for key in {*request, *asked} if request.get(key) != asked.get(key)):
         raise RunError(
-            f"{config.parent} holds a run with other settings or data: {', '.join(changed)} differ. "
+            f"{path} holds a run with other settings or data: {', '.join(changed)} differ. "
             "Choose another --out, or pass --overwrite."
         )
 
 
-def _remove_run(path: Path) -> None:
-    if path.exists() and not (path / "config.json").is_file() and any(path.iterdir()):
-        raise RunError(f"{path} must be a run folder to be overwritten, got other files in it.")
-    shutil.rmtree(path, ignore_errors=True)
+def _is_whole(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether the file that an entry speaks of is there."""
+    return "weights" not in entry or (path / _WEIGHTS / entry["weights"]).is_file()
 
 
 def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
