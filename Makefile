@@ -20,7 +20,7 @@ endif
 SHAPES := fuseloom.nn,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all lint shapes bench docs constraints clean
+.PHONY: help demo test test-all lint shapes bench bench-data docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ shapes: $(STAMP) ## Tests of tensor functions and parts with their shape annotat
 
 bench: $(STAMP) ## How far each part is from its floor
 	@$(BIN)/python benchmarks/parts.py
+
+bench-data: $(STAMP) ## What compare finds on real data, in the folder that FUSELOOM_TEST_DATA names
+	@$(BIN)/python benchmarks/real_data.py "$(FUSELOOM_TEST_DATA)" --json benchmarks/results/real_data.json
 
 docs: $(STAMP) ## The documentation, into site/
 	@$(BIN)/python docs/generate.py --check

@@ -32,6 +32,7 @@ def main(data: Path, seeds: int, workers: int, json_path: Path | None) -> None:
                 seeds=seeds,
                 split_seed=split_seed,
                 num_workers=workers,
+                command=f"fuseloom compare {name} --seeds {seeds} --split-seed {split_seed}",
                 progress=lambda line: click.echo(line, err=True),
             )
             for split_seed in split_seeds

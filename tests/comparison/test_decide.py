@@ -86,6 +86,12 @@ def test_a_more_complex_fusion_is_recommended_where_it_is_clearly_better():
     assert decided(scores(0.7, 0.5, 0.8, 0.8, 0.9)).name == "low_rank"
 
 
+def test_a_gain_that_too_few_test_rows_cannot_rule_out_is_not_denied():
+    found = decided(scores(0.800, 0.5, 0.805, 0.8, 0.806), rows=100, nested=False)
+    assert found.name == "text"
+    assert found.sentence.endswith("; 100 test rows cannot rule out a gain.")
+
+
 def test_few_validation_rows_widen_what_counts_as_equal():
     close = scores(0.8, 0.5, 0.84, 0.84, 0.84)
     assert decided(close, rows=2000, nested=False).name == "concat"

@@ -71,7 +71,7 @@ def mfeat_folder(tmp_path: Path) -> Path:
     """The six files of UCI Multiple Features, with four digits."""
     folder = tmp_path / "mfeat"
     folder.mkdir()
-    modalities = ["fou", "fac", "kar", "pix", "zer", "mor"]  # codespell:ignore mor
+    modalities = ["fou", "fac", "kar", "pix", "zer", "mor"]
     for width, modality in enumerate(modalities, start=1):
         lines = [",".join([*map(str, range(width)), "0"])]
         lines += [",".join([*(str(row + i / 4) for i in range(width)), str(row)]) for row in range(4)]

@@ -8,7 +8,7 @@ from fuseloom.errors import DataError
 
 def test_the_six_files_become_six_modalities(mfeat_folder: Path) -> None:
     rows = load(mfeat_folder)
-    assert list(rows.modalities) == ["fou", "fac", "kar", "pix", "zer", "mor"]  # codespell:ignore mor
+    assert list(rows.modalities) == ["fou", "fac", "kar", "pix", "zer", "mor"]
     assert [m.values.shape[1] for m in rows.modalities.values()] == [1, 2, 3, 4, 5, 6]
     assert rows.modalities["kar"].values.tolist()[2] == [2.0, 2.25, 2.5]
     assert rows.target.tolist() == ["0", "1", "2", "3"]

@@ -41,7 +41,7 @@ def decide(
         metric: Name and metric.
         margin: In units of the metric, or a share of the best score where the metric has no bound.
     """
-    _, score = metric
+    name, score = metric
     ranked = ranking(entries, score)
     allowed = margin if score.bounded else margin * abs(ranked[0].valid.mean)
     equals = [entry for entry in ranked if _as_good(entry, ranked[0], valid, score, allowed)]
@@ -50,15 +50,39 @@ def decide(
     fused = next(entry for entry in ranked if entry.role == "fusion")
     gain = difference_interval(test.predictions[fused.name], test.predictions[alone.name], test.target, score)
     verdict = _verdict(gain, allowed)
+    found = _Found(
+        chosen=chosen,
+        alone=alone,
+        fused=fused,
+        gain=gain,
+        verdict=verdict,
+        metric=name,
+        margin=allowed,
+        num_test=len(test.target),
+    )
     return Recommendation(
         name=chosen.name,
-        sentence=_sentence(chosen, alone, fused, gain, verdict, metric),
+        sentence=_sentence(found),
         verdict=verdict,
         margin=allowed,
         best_unimodal=alone.name,
         best_fusion=fused.name,
         gain=gain,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """All that the sentence speaks of."""
+
+    chosen: Entry
+    alone: Entry
+    fused: Entry
+    gain: Interval
+    verdict: Verdict
+    metric: str
+    margin: float
+    num_test: int
 
 
 def ranking(entries: Sequence[Entry], metric: Metric) -> list[Entry]:
@@ -89,29 +113,33 @@ def _verdict(gain: Interval, margin: float) -> Verdict:
     return "fusing pays" if gain.low > 0 else "these data cannot tell"
 
 
-def _sentence(
-    chosen: Entry, alone: Entry, fused: Entry, gain: Interval, verdict: Verdict, metric: tuple[str, Metric]
-) -> str:
-    name, _ = metric
-    priced = f"{_number(chosen.test.mean)} {name} on test data"
-    against = f"{fused.name} against {alone.name} alone: {_gain(gain, name)}"
+def _sentence(found: "_Found") -> str:
+    chosen, alone, fused, gain = found.chosen, found.alone, found.fused, found.gain
+    priced = f"{_number(chosen.test.mean)} {found.metric} on test data"
+    against = f"{fused.name} against {alone.name} alone: {_gain(gain, found.metric)}"
     if chosen.role == "unimodal":
-        others = _listed([m for m in fused.modalities if m not in chosen.modalities])
-        adds = "add" if len(fused.modalities) > 2 else "adds"
-        if verdict == "fusing pays":
-            return (
-                f"Use {chosen.name} alone ({priced}): on validation data no fusion beats it by more than the "
-                f"margin, yet on test data fusing gains ({against}); more validation data would settle it."
-            )
-        return f"Use {chosen.name} alone ({priced}): {others} {adds} nothing measurable ({against})."
+        return f"Use {chosen.name} alone ({priced}): {_others(found, against)}."
     equal = "" if chosen is fused else f", on validation data as good as {fused.name} and simpler"
-    simplest = f"Use {chosen.name} on {_listed(chosen.modalities)} ({priced}){equal}"
     ends = {
         "fusing pays": f"fusing pays ({against}).",
         "fusing does not pay": f"on test data fusing gains nothing ({against}): {alone.name} would do.",
         "these data cannot tell": f"whether it beats {alone.name} alone these data cannot tell ({against}).",
     }
-    return f"{simplest}: {ends[verdict]}"
+    return f"Use {chosen.name} on {_listed(chosen.modalities)} ({priced}){equal}: {ends[found.verdict]}"
+
+
+def _others(found: "_Found", against: str) -> str:
+    """What the modalities that are left out would have added."""
+    if found.verdict == "fusing pays":
+        return (
+            f"on validation data no fusion beats it by more than the margin, yet on test data fusing gains "
+            f"({against}); more validation data would settle it"
+        )
+    others = [name for name in found.fused.modalities if name not in found.chosen.modalities]
+    adds = "adds" if len(others) == 1 else "add"
+    wide = found.gain.high is not None and found.gain.high >= 2 * found.margin
+    doubt = f"; {found.num_test} test rows cannot rule out a gain" if wide else ""
+    return f"{_listed(others)} {adds} nothing measurable ({against}){doubt}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from fuseloom.data.source import Source
 
 __all__ = ["FILES", "read_mfeat"]
 
-_MODALITIES = ("fou", "fac", "kar", "pix", "zer", "mor")  # codespell:ignore mor
+_MODALITIES = ("fou", "fac", "kar", "pix", "zer", "mor")
 
 FILES = tuple(f"mfeat-{modality}.csv" for modality in _MODALITIES)
 """What the folder of the set holds."""
