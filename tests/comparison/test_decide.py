@@ -132,4 +132,7 @@ def test_margin_is_a_share_of_the_best_where_the_metric_has_units(metric, expect
     models = ("text", "audio", "concat")
     parts = Evidence(predictions={model: [target + 2] for model in models}, target=target)
     entries = [entry(model, [score.function(target + 2, target)], [0.0]) for model in models]
-    assert decide(entries, parts, parts, (name, score), 0.1).margin == pytest.approx(expected)
+    found = decide(entries, parts, parts, (name, score), 0.1)
+    assert found.margin == pytest.approx(expected)
+    said = "+0.000 r2" if metric == "r2" else "rmse lower by +0.000"
+    assert f"concat against text alone: {said}, 95 % interval" in found.sentence

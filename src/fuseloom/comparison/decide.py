@@ -57,6 +57,7 @@ def decide(
         gain=gain,
         verdict=verdict,
         metric=name,
+        higher_is_better=score.higher_is_better,
         margin=allowed,
         num_test=len(test.target),
     )
@@ -81,6 +82,7 @@ class _Found:
     gain: Interval
     verdict: Verdict
     metric: str
+    higher_is_better: bool
     margin: float
     num_test: int
 
@@ -114,9 +116,9 @@ def _verdict(gain: Interval, margin: float) -> Verdict:
 
 
 def _sentence(found: "_Found") -> str:
-    chosen, alone, fused, gain = found.chosen, found.alone, found.fused, found.gain
+    chosen, alone, fused = found.chosen, found.alone, found.fused
     priced = f"{_number(chosen.test.mean)} {found.metric} on test data"
-    against = f"{fused.name} against {alone.name} alone: {_gain(gain, found.metric)}"
+    against = f"{fused.name} against {alone.name} alone: {_gain(found)}"
     if chosen.role == "unimodal":
         return f"Use {chosen.name} alone ({priced}): {_others(found, against)}."
     equal = "" if chosen is fused else f", on validation data as good as {fused.name} and simpler"
@@ -150,7 +152,9 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def _gain(gain: Interval, metric: str) -> str:
+def _gain(found: "_Found") -> str:
+    gain, metric = found.gain, found.metric
+    much = f"{gain.mean:+.3f} {metric}" if found.higher_is_better else f"{metric} lower by {gain.mean:+.3f}"
     if gain.low is None or gain.high is None:
-        return f"{gain.mean:+.3f}"
-    return f"{gain.mean:+.3f} {metric}, 95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
+        return much
+    return f"{much}, 95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
