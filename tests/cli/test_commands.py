@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fuseloom.cli.main import VERBS, fuseloom
+from fuseloom.cli.group import VERBS, fuseloom
 
 QUICK = ["--seeds", "1", "--max-epochs", "2", "--workers", "1"]
 HEADER = ["Übersicht", "Größe", "Farbe", "Urteil", "Nr"]

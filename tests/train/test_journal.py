@@ -3,6 +3,7 @@ import json
 import pytest
 
 from fuseloom.errors import RunError
+from fuseloom.train import journal
 from fuseloom.train.journal import RunFolder, environment
 
 
@@ -73,3 +74,11 @@ def test_files_of_different_work_differ(tmp_path):
     run = RunFolder.open(tmp_path, {})
     assert run.file("sum, seed 0") != run.file("sum, seed 1")
     assert run.file("sum, seed 0").parent.is_dir()
+
+
+def test_an_installed_package_has_no_commit(monkeypatch):
+    def no_git(*command, **options):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(journal.subprocess, "run", no_git)
+    assert environment()["commit"] == "not a checkout"

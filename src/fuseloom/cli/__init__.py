@@ -14,7 +14,7 @@ def main(**options: Any) -> None:
         MissingExtraError: click is not installed.
     """
     try:
-        from fuseloom.cli.main import fuseloom
+        from fuseloom.cli.group import fuseloom
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
