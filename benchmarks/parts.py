@@ -27,10 +27,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rivals_products import (
+    PlainBilinear,
+    PlainFilm,
+    PlainMultiplicativeInteractions,
+    PlainTensorProduct,
+    floor_bilinear,
+    floor_film,
+    floor_multiplicative_interactions,
+    floor_tensor,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fuseloom
+from fuseloom.errors import OptionError
 
 __all__ = ["RIVALS", "SIZES", "Contender", "Size", "main"]
 
@@ -40,6 +51,7 @@ _FEWEST_ROUNDS = 5
 # Shorter than this, the clock and the scheduler are part of what is measured.
 _SHORTEST_S = 2e-3
 _STEADY = 0.2
+_MOST_WEIGHTS = 2**28
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,62 @@ class PlainSum(nn.Module):
         return [sum(rest, start=first)]
 
 
+class PlainMean(nn.Module):
+    """One linear map per modality, averaged."""
+
+    def __init__(self, state: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
+        super().__init__()
+        self.sum = PlainSum(state, dims)
+
+    def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
+        """``[B, D_m]`` each to ``[B, dim]``."""
+        (total,) = self.sum(streams)
+        return [total / len(streams)]
+
+
+class PlainWeightedSum(nn.Module):
+    """One linear map per modality, summed under the softmax of one score each."""
+
+    def __init__(self, state: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
+        super().__init__()
+        self.embed = PlainSum(state, dims).embed
+        self.scores = nn.Parameter(torch.stack([state[f"score.{name}"] for name in dims]))
+
+    def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
+        """``[B, D_m]`` each to ``[B, dim]``."""
+        embedded = (self.embed[name](_pooled(value)) for name, value in streams.items())
+        shares = self.scores.softmax(0)
+        first, *rest = (share * value for share, value in zip(shares, embedded, strict=True))
+        return [sum(rest, start=first)]
+
+
+class PlainMax(nn.Module):
+    """One linear map per modality, stacked, and the largest of each feature."""
+
+    def __init__(self, state: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
+        super().__init__()
+        self.embed = PlainSum(state, dims).embed
+
+    def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
+        """``[B, D_m]`` each to ``[B, dim]``."""
+        embedded = [self.embed[name](_pooled(value)) for name, value in streams.items()]
+        return [torch.stack(embedded, 1).amax(1)]
+
+
+class PlainProduct(nn.Module):
+    """One linear map per modality, multiplied, then a linear map."""
+
+    def __init__(self, state: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
+        super().__init__()
+        self.embed = PlainSum(state, dims).embed
+        self.out = _linear(state["out.weight"], state["out.bias"])
+
+    def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
+        """``[B, D_m]`` each to ``[B, dim]``."""
+        embedded = (self.embed[name](_pooled(value)) for name, value in streams.items())
+        return [self.out(reduce(mul, embedded))]
+
+
 class PlainLowRank(nn.Module):
     """The formula of LMF as its paper and code write it: a constant in front, one product per rank."""
 
@@ -155,6 +223,17 @@ def floor_sum(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -> lis
     return [torch.mm(_pooled(value), state[f"embed.{name}.weight"].T) for name, value in streams.items()]
 
 
+def floor_weighted_sum(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -> list[Tensor]:
+    """One product per modality; the scores as they are."""
+    return [*floor_sum(state, streams), *(state[f"score.{name}"] for name in streams)]
+
+
+def floor_product(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -> list[Tensor]:
+    """One product per modality, and one after them."""
+    first, *rest = floor_sum(state, streams)
+    return [torch.mm(first, state["out.weight"].T), *rest]
+
+
 def floor_low_rank(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -> list[Tensor]:
     """One product per modality, and one over the ranks."""
     rank_weight = state["rank_weight"]
@@ -185,10 +264,18 @@ def floor_cross_attention(state: Mapping[str, Tensor], streams: Mapping[str, Ten
 
 Floor = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], list[Tensor]]
 RIVALS: Mapping[str, tuple[type[nn.Module], Floor]] = {
+    "bilinear": (PlainBilinear, floor_bilinear),
     "concat": (PlainConcat, floor_concat),
     "cross_attention": (PlainCrossAttention, floor_cross_attention),
+    "film": (PlainFilm, floor_film),
     "low_rank": (PlainLowRank, floor_low_rank),
+    "max": (PlainMax, floor_sum),
+    "mean": (PlainMean, floor_sum),
+    "multiplicative_interactions": (PlainMultiplicativeInteractions, floor_multiplicative_interactions),
+    "product": (PlainProduct, floor_product),
     "sum": (PlainSum, floor_sum),
+    "tensor": (PlainTensorProduct, floor_tensor),
+    "weighted_sum": (PlainWeightedSum, floor_weighted_sum),
 }
 """Part -> its plain formulation and its floor."""
 
@@ -361,6 +448,16 @@ def run_part(name: str, size: Size, options: argparse.Namespace) -> dict[str, An
     return result
 
 
+def too_large(name: str, size: Size) -> bool:
+    """Whether the part refuses the size, or would have more weights than a small machine holds thrice."""
+    try:
+        with torch.device("meta"):
+            part = fuseloom.create(name, {f"m{i}": size.width for i in range(size.modalities)})
+    except OptionError:
+        return True
+    return sum(weight.numel() for weight in part.parameters()) > _MOST_WEIGHTS
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="How far is each part from its floor?")
@@ -388,6 +485,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = []
     for name in names:
         for size in SIZES:
+            if too_large(name, size):
+                print(f"{name} {size}: too large", file=sys.stderr)
+                continue
             results.append(run_part(name, size, options))
             print(f"{name} {size}", file=sys.stderr)
     print(table(results))

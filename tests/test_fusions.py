@@ -20,10 +20,30 @@ def case(name: str, *, aligned: bool | None = None, **options: Any) -> Case:
 
 
 CASES = {
+    "bilinear": [case("bilinear"), case("bilinear", pool=None, aligned=True)],
     "concat": [case("concat"), case("concat", pool=None, aligned=True)],
     "cross_attention": [case("cross_attention"), case("cross_attention", num_heads=2, dim=6)],
+    "film": [case("film"), case("film", dim=6), case("film", pool=None, aligned=True)],
     "low_rank": [case("low_rank"), case("low_rank", rank=2, dim=6)],
+    "max": [case("max"), case("max", pool=None, aligned=True)],
+    "mean": [case("mean"), case("mean", pool=None, aligned=True)],
+    "multiplicative_interactions": [
+        case("multiplicative_interactions"),
+        case("multiplicative_interactions", form="matrix", dim=6),
+        case("multiplicative_interactions", form="scalar", pool=None, aligned=True),
+    ],
+    "product": [case("product"), case("product", pool=None, factor_dim=9, aligned=True)],
     "sum": [case("sum"), case("sum", pool=None, aligned=True)],
+    "tensor": [
+        case("tensor"),
+        case("tensor", chunk=2, dim=3),
+        case("tensor", pool=None, aligned=True),
+    ],
+    "weighted_sum": [
+        case("weighted_sum"),
+        case("weighted_sum", weight_per="feature"),
+        case("weighted_sum", pool=None, aligned=True),
+    ],
 }
 
 
