@@ -413,12 +413,12 @@ def _processor() -> str:
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """Ratios of medians, one line per part and size."""
-    head = f"{'part':<16} {'size':<26} {'forward':^32} {'forward+backward':^32}"
+    head = f"{'part':<27} {'size':<26} {'forward':^32} {'forward+backward':^32}"
     columns = f"{'ours us':>10} {'/ plain':>10} {'/ floor':>10}"
-    lines = [head, f"{'':<43} {columns} {columns}"]
+    lines = [head, f"{'':<54} {columns} {columns}"]
     for result in results:
         cells = " ".join(_cells(result[what]) for what in ("forward", "forward+backward"))
-        lines.append(f"{result['part']:<16} {Size(**result['size'])!s:<26} {cells}")
+        lines.append(f"{result['part']:<27} {Size(**result['size'])!s:<26} {cells}")
     return "\n".join(lines)
 
 
