@@ -35,11 +35,6 @@ class Rows:
         )
         return rows.take(self.split[split])
 
-    def to(self, device: str) -> Self:
-        """The same rows on another device."""
-        split = {name: rows.to(device) for name, rows in self.split.items()}
-        return type(self)(all=self.all.to(device), split=split)
-
     def save(self, path: Path) -> None:
         """Write the rows for the worker processes."""
         assert self.all.target is not None
@@ -99,11 +94,11 @@ def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     return asdict(result) | {"valid_loss": loss if np.isfinite(loss) else None, "weights": path.name}
 
 
-def load_weights(config: ModelConfig, path: Path, task: Task, device: str = "cpu") -> FusionModel:
+def load_weights(config: ModelConfig, path: Path, task: Task) -> FusionModel:
     """The model of a finished job, in evaluation mode."""
     model = _build(config, task)
     model.load_state_dict(load_file(path))
-    return model.to(device).eval()
+    return model.eval()
 
 
 def _build(config: ModelConfig, task: Task) -> FusionModel:
