@@ -20,19 +20,83 @@ def case(name: str, *, aligned: bool | None = None, **options: Any) -> Case:
 
 
 CASES = {
+    "attention_pool": [
+        case("attention_pool"),
+        case("attention_pool", num_heads=3, dim=8),
+        case("attention_pool", num_heads=2, faithful=True),
+    ],
     "bilinear": [case("bilinear"), case("bilinear", pool=None, aligned=True)],
     "concat": [case("concat"), case("concat", pool=None, aligned=True)],
     "cross_attention": [case("cross_attention"), case("cross_attention", num_heads=2, dim=6)],
+    "dynamic": [
+        case("dynamic"),
+        case("dynamic", expert="low_rank", gate={"kind": "soft", "temperature": 0.5, "hidden": 9}),
+        case("dynamic", dim=6, gate={"kind": "straight_through", "reads": ("audio",)}),
+    ],
+    "early_transformer": [
+        case("early_transformer", hidden=(6,)),
+        case("early_transformer"),
+        case("early_transformer", pool=None, num_heads=1, hidden=(6,)),
+        case("early_transformer", dim=6, faithful=True),
+    ],
     "film": [case("film"), case("film", dim=6), case("film", pool=None, aligned=True)],
+    "gated": [
+        case("gated"),
+        case("gated", gate_per="modality", gate_from="target"),
+        case("gated", gate_from="others", pool=None, aligned=True),
+        case("gated", kind="softmax", gate_from="target", temperature=0.5),
+        case("gated", kind="sparsemax", gate_per="modality", gate_from="others"),
+        case("gated", kind="straight_through", gate_per="modality"),
+        case("gated", kind="gumbel", gate_from="target"),
+        case("gated", kind="reinforce", gate_per="modality", dim=6),
+    ],
+    "late": [
+        case("late"),
+        case("late", combine="weighted"),
+        case("late", combine="product", pool=None, aligned=True),
+        case("late", combine="max"),
+    ],
+    "late_transformer": [
+        case("late_transformer", hidden=(6,)),
+        case("late_transformer"),
+        case("late_transformer", dim=6, num_heads=2, hidden=(8,), faithful=True),
+    ],
+    "linear_logits": [case("linear_logits"), case("linear_logits", nonlinear="low_rank")],
     "low_rank": [case("low_rank"), case("low_rank", rank=2, dim=6)],
     "max": [case("max"), case("max", pool=None, aligned=True)],
     "mean": [case("mean"), case("mean", pool=None, aligned=True)],
+    "mlp": [
+        case("mlp"),
+        case("mlp", hidden=(9, 6), activation="gelu"),
+        case("mlp", pool=None, aligned=True),
+    ],
+    "mro": [case("mro"), case("mro", form="tensor", hidden=(7, 4)), case("mro", order=2, residual=False)],
     "multiplicative_interactions": [
         case("multiplicative_interactions"),
         case("multiplicative_interactions", form="matrix", dim=6),
         case("multiplicative_interactions", form="scalar", pool=None, aligned=True),
     ],
+    "nl_gate": [
+        case("nl_gate"),
+        case("nl_gate", dim=6, num_queries=2, num_keys=3),
+        case("nl_gate", target="audio"),
+    ],
+    "polynomial": [
+        case("polynomial", width=3),
+        case("polynomial"),
+        case("polynomial", width=None, degree=3, constant=0.0, pool=None, aligned=True),
+    ],
     "product": [case("product"), case("product", pool=None, factor_dim=9, aligned=True)],
+    "product_of_experts": [
+        case("product_of_experts"),
+        case("product_of_experts", prior=False, dim=3),
+        case("product_of_experts", pool=None, aligned=True),
+    ],
+    "routing": [
+        case("routing"),
+        case("routing", order=2, concepts=(3, 5), feature_dim=6, iterations=2, dim=4),
+        case("routing", order=1, iterations=1, pool=None, aligned=True),
+    ],
     "sum": [case("sum"), case("sum", pool=None, aligned=True)],
     "tensor": [
         case("tensor"),

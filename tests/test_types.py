@@ -24,6 +24,15 @@ def plain_gather(pairs: list[Any], values: Tensor, num_targets: int) -> Tensor:
     return out
 
 
+def test_predictions_and_feedback_are_filed_under_their_scope():
+    trace = Trace(keep_records=False)
+    view = trace.scope("merge")
+    view.prediction("simple", torch.ones(2, 3))
+    view.feedback("gate", torch.sum)
+    assert list(trace.predictions) == ["merge.simple"]
+    assert trace.feedbacks["merge.gate"](torch.ones(4)) == 4
+
+
 def test_pairs_are_padded_with_holes(alignment: Alignment) -> None:
     assert alignment.source_index.tolist() == [[0, 2, 3], [-1, -1, -1], [4, -1, -1]]
     assert alignment.target_index.tolist() == [[1, 1, 0], [-1, -1, -1], [2, -1, -1]]

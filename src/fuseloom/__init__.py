@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fuseloom.comparison.estimators import FusionClassifier, FusionRegressor
     from fuseloom.comparison.result import Comparison
     from fuseloom.data.options import ReadOptions
-    from fuseloom.models import FusionModel
+    from fuseloom.models import FusionModel, RoutedModel
     from fuseloom.registry import Card, card, create, list_fusions, register
     from fuseloom.types import Alignment, Batch, Masks, Streams, Trace
     from fuseloom.workbench import compare
@@ -27,6 +27,7 @@ _HOMES = {
     "FusionRegressor": "comparison.estimators",
     "Masks": "types",
     "ReadOptions": "data.options",
+    "RoutedModel": "models",
     "Streams": "types",
     "Trace": "types",
     "card": "registry",
@@ -48,6 +49,7 @@ __all__ = [
     "FusionRegressor",
     "Masks",
     "ReadOptions",
+    "RoutedModel",
     "Streams",
     "Trace",
     "__version__",

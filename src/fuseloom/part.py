@@ -4,7 +4,7 @@ import re
 from abc import ABC
 from collections.abc import Mapping
 from functools import reduce
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from fuseloom.errors import MaskError, ModalityError, OptionError, did_you_mean
 from fuseloom.registry import Card, Rank
 from fuseloom.types import Masks, Streams
 
-__all__ = ["Part", "check_dims", "zero_masked"]
+__all__ = ["Part", "Staged", "check_dims", "zero_masked"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _RESERVED = frozenset(dir(nn.ModuleDict())) | frozenset(dir(nn.ParameterDict()))
@@ -32,7 +32,8 @@ class Part(nn.Module, ABC):
 
     kind: ClassVar[str]
     name: ClassVar[str] = ""
-    card: ClassVar[Card]
+    card: Card
+    """Claims of the class; an instance whose options change one has its own."""
 
     def __init__(self, dims: Mapping[str, int]) -> None:
         super().__init__()
@@ -107,6 +108,20 @@ class Part(nn.Module, ABC):
                     f"shape {tuple(mask.shape)}."
                 )
         return {name: given[name] for name in streams if name in given}
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A part whose terms can be fitted one after another, each on what those before it leave."""
+
+    @property
+    def num_stages(self) -> int:
+        """How many there are."""
+        ...
+
+    def focus(self, stage: int | None) -> None:
+        """Predict with the terms up to a stage (from 0) and train only its own; None: all of both."""
+        ...
 
 
 def check_dims(dims: Mapping[Any, Any], arity: tuple[int, int | None], *, owner: str) -> dict[str, int]:

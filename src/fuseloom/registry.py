@@ -59,8 +59,9 @@ class Card:
     """Ranks accepted; streams of one call may differ in rank."""
     arity: tuple[int, int | None] = (1, None)
     """Fewest and most modalities; ``None`` is no limit."""
-    level: Literal["stream", "decision"] = "stream"
-    """``decision``: works on logits, the assembly puts the heads before it."""
+    level: Literal["stream", "decision", "output"] = "stream"
+    """``stream``: a head goes behind it. ``decision``: it works on logits, one head per modality goes before
+    it. ``output``: what it gives is the prediction itself, and there is no head."""
     reads: tuple[str, ...] = ()
     """What it reads besides the streams, passed by keyword."""
     aligned: bool = False

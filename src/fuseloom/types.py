@@ -33,6 +33,10 @@ class Trace:
         """Whether parts should compute what they would record; training needs only the losses."""
         self.losses: dict[str, Tensor] = {}
         """Scoped name -> scalar that the training step adds to its loss."""
+        self.predictions: dict[str, Tensor] = {}
+        """Scoped name -> outputs ``[B, K]`` that the training step scores like the model's own."""
+        self.feedbacks: dict[str, Callable[[Tensor], Tensor]] = {}
+        """Scoped name -> function of the detached losses ``[B]`` of the samples to a scalar loss."""
         self.records: dict[str, Tensor] = {}
         """Scoped name -> detached tensor."""
         self._prefix = ""
@@ -40,13 +44,25 @@ class Trace:
     def scope(self, name: str) -> "Trace":
         """A view of the same trace whose entries are filed under ``name``."""
         view = Trace(keep_records=self.keep_records)
-        view.losses, view.records = self.losses, self.records
+        view.losses, view.predictions, view.feedbacks = self.losses, self.predictions, self.feedbacks
+        view.records = self.records
         view._prefix = f"{self._prefix}{name}."
         return view
 
     def loss(self, name: str, value: Tensor) -> None:
         """File a scalar auxiliary loss, already weighted by its coefficient."""
         self.losses[self._prefix + name] = value
+
+    def prediction(self, name: str, outputs: Tensor) -> None:
+        """File outputs ``[B, K]`` whose loss against the target the training step adds to its own."""
+        self.predictions[self._prefix + name] = outputs
+
+    def feedback(self, name: str, function: Callable[[Tensor], Tensor]) -> None:
+        """File what is learnt from the outcome: the detached task losses ``[B]`` to a scalar loss.
+
+        This is how a choice that was sampled gets its score-function (REINFORCE) gradient.
+        """
+        self.feedbacks[self._prefix + name] = function
 
     def record(self, name: str, value: Tensor) -> None:
         """File a tensor to look at; it is detached. Without effect where records are not kept."""

@@ -203,3 +203,21 @@ def test_an_unknown_verb_is_wrong_usage():
     done = run("comparee")
     assert done.exit_code == 2
     assert "No such command" in done.stderr
+
+
+@pytest.mark.parametrize("folds", ["3", "fold*"])
+def test_folds_are_made_or_read(shop, tmp_path, folds):
+    path = shop
+    if folds == "fold*":
+        lines = shop.read_text(encoding="utf-8-sig").splitlines()
+        words = ["train", "valid", "test"]
+        given = [",".join(words[(row + fold) % 3] for fold in range(3)) for row in range(len(lines) - 1)]
+        path = tmp_path / "given.csv"
+        rows = [f"{line},{more}" for line, more in zip(lines, ["fold0,fold1,fold2", *given], strict=True)]
+        path.write_text("\n".join(rows), encoding="utf-8")
+    done = run(
+        "compare", path, *COLUMNS, "--folds", folds, "--fusion", "sum", "--out", tmp_path / "r", *QUICK
+    )
+    assert done.exit_code == 0, done.output
+    assert "3 folds, 1 seed" in done.stdout
+    assert "95 % interval over 3 folds" in done.stdout

@@ -3,7 +3,7 @@ import pytest
 
 from fuseloom.comparison.decide import Evidence, decide, ranking
 from fuseloom.comparison.result import Entry
-from fuseloom.comparison.statistics import over_seeds
+from fuseloom.comparison.statistics import over_runs
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.regression import Regression
 
@@ -22,7 +22,10 @@ def decided(valid, test=None, rows=ROWS, margin=0.01, nested=True):
     parts = {"valid": evidence(valid, rows, nested), "test": evidence(test or valid, rows, nested)}
     name, metric = Classification.metric("accuracy")
     entries = [
-        entry(m, *([metric.function(p, e.target) for p in e.predictions[m]] for e in parts.values()))
+        entry(
+            m,
+            *([metric.function(seed, e.targets[0]) for seed in e.predictions[m][0]] for e in parts.values()),
+        )
         for m in MODELS
     ]
     return decide(entries, parts["valid"], parts["test"], (name, metric), margin)
@@ -36,10 +39,10 @@ def entry(model, valid, test):
         modalities=(model,) if role == "unimodal" else ("text", "audio"),
         interaction=interaction,
         learning_rate=0.001,
-        valid=over_seeds(valid),
-        test=over_seeds(test),
-        valid_by_seed=tuple(valid),
-        test_by_seed=tuple(test),
+        valid=over_runs([valid]),
+        test=over_runs([test]),
+        valid_by_run=tuple(valid),
+        test_by_run=tuple(test),
         parameters=parameters,
         train_s=1.0,
         latency_ms=1.0,
@@ -53,7 +56,7 @@ def evidence(accuracies, rows, nested):
     if not nested:
         right |= {model: hit[::-1] for model, hit in right.items() if MODELS[model][0] == "fusion"}
     return Evidence(
-        predictions={m: [np.eye(2)[(~hit).astype(int)]] for m, hit in right.items()}, target=target
+        predictions={m: [[np.eye(2)[(~hit).astype(int)]]] for m, hit in right.items()}, targets=[target]
     )
 
 
@@ -131,7 +134,7 @@ def test_margin_is_a_share_of_the_best_where_the_metric_has_units(metric, expect
     target = np.arange(100.0)
     name, score = Regression.metric(metric)
     models = ("text", "audio", "concat")
-    parts = Evidence(predictions={model: [target + 2] for model in models}, target=target)
+    parts = Evidence(predictions={model: [[target + 2]] for model in models}, targets=[target])
     entries = [entry(model, [score.function(target + 2, target)], [0.0]) for model in models]
     found = decide(entries, parts, parts, (name, score), 0.1)
     assert found.margin == pytest.approx(expected)

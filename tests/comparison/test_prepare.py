@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from fuseloom.comparison.config import CompareConfig
-from fuseloom.comparison.prepare import prepare
+from fuseloom.comparison.prepare import fingerprint, prepare
 from fuseloom.data import load
 from fuseloom.errors import DataError
 
 
 def test_preprocessing_is_learnt_from_training_rows_only(product_rows):
     rows, target = product_rows
-    ready = prepare(load(rows, target=target), CompareConfig())
+    (ready,) = prepare(load(rows, target=target), CompareConfig())
     train, test = ready.rows.split["train"], ready.rows.split["test"]
     a = ready.rows.all.inputs["a"]
     np.testing.assert_allclose(a[train].mean(0), 0, atol=1e-6)
@@ -24,7 +24,7 @@ def test_fingerprint_changes_with_a_value_a_target_and_a_split(product_rows):
     config = CompareConfig()
 
     def print_of(rows, target, config=config):
-        return prepare(load(rows, target=target), config).fingerprint()
+        return fingerprint(prepare(load(rows, target=target), config))
 
     first = print_of(rows, target)
     assert print_of(rows, target) == first
@@ -40,10 +40,25 @@ def test_fingerprint_changes_with_a_value_a_target_and_a_split(product_rows):
 def test_notes_say_what_was_inferred_and_what_was_given(product_rows):
     rows, target = product_rows
     dataset = load(rows, target=target)
-    assert "task: classification (told from the target)" in prepare(dataset, CompareConfig()).notes
-    assert "splits: made with seed 3" in prepare(dataset, CompareConfig(split_seed=3)).notes
+    assert "task: classification (told from the target)" in prepare(dataset, CompareConfig())[0].notes
+    assert "splits: made with seed 3" in prepare(dataset, CompareConfig(split_seed=3))[0].notes
     given = replace(dataset, split=np.array(["train", "valid", "test", "train"] * 100))
-    assert "splits: given by the data" in prepare(given, CompareConfig(task="classification")).notes
+    assert "splits: given by the data" in prepare(given, CompareConfig(task="classification"))[0].notes
+    folds = prepare(dataset, CompareConfig(folds=4, split_seed=2))
+    assert all("splits: 4 folds, made with seed 2" in fold.notes for fold in folds)
+    two = replace(dataset, folds=(given.split, given.split[::-1]))
+    assert "splits: 2 folds, given by the data" in prepare(two, CompareConfig())[0].notes
+
+
+def test_each_fold_learns_its_preprocessing_from_its_own_training_rows(product_rows):
+    rows, target = product_rows
+    folds = prepare(load(rows, target=target), CompareConfig(folds=3))
+    assert len({tuple(fold.rows.split["test"].tolist()) for fold in folds}) == 3
+    for fold in folds:
+        train = fold.rows.all.inputs["a"][fold.rows.split["train"]]
+        np.testing.assert_allclose(train.mean(0), 0, atol=1e-6)
+    tested = np.concatenate([fold.rows.split["test"] for fold in folds])
+    assert sorted(tested.tolist()) == list(range(len(target)))
 
 
 def test_what_cannot_be_compared_is_refused(product_rows):

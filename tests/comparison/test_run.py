@@ -9,14 +9,16 @@ import pytest
 
 from fuseloom.comparison import training
 from fuseloom.comparison.config import CompareConfig
+from fuseloom.comparison.fitting import taking_part
+from fuseloom.comparison.prepare import prepare
 from fuseloom.comparison.run import run_comparison
 from fuseloom.data import load, read_rows
-from fuseloom.errors import RunError
+from fuseloom.errors import OptionError, RunError
 from fuseloom.train.saved import SavedModel
 
 
 def scores(result):
-    return {e.name: (e.valid_by_seed, e.test_by_seed, e.learning_rate, e.parameters) for e in result.entries}
+    return {e.name: (e.valid_by_run, e.test_by_run, e.learning_rate, e.parameters) for e in result.entries}
 
 
 @pytest.fixture
@@ -34,9 +36,9 @@ def test_everything_is_compared_and_written(finished, small):
         "logistic regression": "baseline",
     }
     for entry in result.entries:
-        assert all(0 <= s <= 1 for s in (*entry.valid_by_seed, *entry.test_by_seed))
+        assert all(0 <= s <= 1 for s in (*entry.valid_by_run, *entry.test_by_run))
         assert min(entry.parameters, entry.train_s, entry.latency_ms) > 0
-        assert entry.role == "baseline" or (len(entry.test_by_seed) == 2 and entry.memory_mb > 0)
+        assert entry.role == "baseline" or (len(entry.test_by_run) == 2 and entry.memory_mb > 0)
     assert result.data.rows == {"train": 256, "valid": 64, "test": 80}
     assert result.reliance[0].model == result.recommendation.name
     assert {path.name for path in out.iterdir()} == {
@@ -47,6 +49,39 @@ def test_everything_is_compared_and_written(finished, small):
         "weights",
     }
     assert result.config == small.state()
+
+
+def test_folds_are_scored_together(dataset, small, tmp_path):
+    config = replace(small, folds=3, seeds=2)
+    result = run_comparison(dataset, tmp_path / "one", config)
+    assert result.data.folds == 3
+    entries = {entry.name: entry for entry in result.entries}
+    for entry in entries.values():
+        runs = 3 if entry.role == "baseline" else 6
+        assert (len(entry.valid_by_run), len(entry.test_by_run)) == (runs, runs)
+        means = np.array(entry.test_by_run).reshape(3, -1).mean(1)
+        assert entry.test.mean == pytest.approx(means.mean())
+        assert entry.test.high - entry.test.mean == pytest.approx(
+            4.303 * means.std(ddof=1) / 3**0.5, rel=1e-3
+        )
+    with (tmp_path / "one" / "predictions.csv").open() as file:
+        tested = [row["id"] for row in csv.DictReader(file)]
+    assert sorted(tested) == sorted(dataset.ids)
+    two = run_comparison(dataset, tmp_path / "two", config, num_workers=2)
+    assert scores(two) == scores(result)
+
+
+def test_of_all_fusions_those_that_cannot_take_the_data_are_left_out(dataset, small, tmp_path):
+    many = dict.fromkeys("abcd", dataset.modalities["a"])
+    specs = dict.fromkeys(many, dataset.schema.modalities["a"])
+    wide = replace(dataset, modalities=many, schema=replace(dataset.schema, modalities=specs))
+    everyone, notes = taking_part(prepare(wide, small), replace(small, fusions=("all",)))
+    names = [one.name for one in everyone[0]]
+    assert "multiplicative_interactions" not in names
+    assert {"a", "d", "sum", "mro", "late", "cross_attention+concat"} <= set(names)
+    assert any(note.startswith("multiplicative_interactions does not take part: ") for note in notes)
+    with pytest.raises(OptionError, match=r"multiplicative_interactions cannot take these data\. .* 2 to 3"):
+        taking_part(prepare(wide, small), replace(small, fusions=("sum", "multiplicative_interactions")))
 
 
 def test_interactions_are_found_where_they_are(dataset, tmp_path):
@@ -116,7 +151,7 @@ def test_the_saved_model_gives_the_predictions_that_were_measured(product_rows, 
             assert f"{columns['p_same'][place]:.6g}" == stored[row_id]["p_same"]
     hits = np.mean([row["prediction"] == row["target"] for row in stored.values()])
     entry = next(e for e in result.entries if e.name == result.recommendation.name)
-    assert any(hits == pytest.approx(score) for score in entry.test_by_seed)
+    assert any(hits == pytest.approx(score) for score in entry.test_by_run)
 
 
 def test_given_vectors_may_be_fused_as_they_are(dataset, small, tmp_path):

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from fuseloom.data import ReadOptions, Table, Text, load, read_rows
+from fuseloom.data.state import schema_from_state, schema_state
 from fuseloom.errors import DataError, ModalityError, UnknownNameError
 
 
@@ -129,6 +131,41 @@ def test_a_folder_of_arrays_is_loaded(npy_folder: Path) -> None:
     np.testing.assert_array_equal(again.modalities["image"].values, rows.modalities["image"].values)
     assert not again.modalities["text"].mask.any()
     assert again.target is None
+
+
+@pytest.mark.parametrize("columns", [("fold0", "fold1"), ("fold*",)])
+def test_columns_of_folds_are_read_each_and_are_no_feature(
+    npy_folder: Path, columns: tuple[str, ...]
+) -> None:
+    lines = (npy_folder / "labels.csv").read_text(encoding="utf-8").splitlines()
+    second = ["fold1", "test", "train", "train", "valid", "train", "train"]
+    text = "\n".join(f"{line},{word}" for line, word in zip(lines, second, strict=True))
+    (npy_folder / "labels.csv").write_text(text, encoding="utf-8")
+    rows = load(npy_folder, ReadOptions(target="intent", fold_columns=columns))
+    assert rows.split is None
+    assert [fold.tolist() for fold in rows.folds] == [
+        ["train", "train", "valid", "test", "train", "test"],
+        second[1:],
+    ]
+    assert rows.schema.fold_columns == ("fold0", "fold1")
+    assert sorted(rows.modalities) == ["image", "text"]
+    assert schema_from_state(json.loads(json.dumps(schema_state(rows.schema)))) == rows.schema
+
+
+def test_a_row_without_a_split_in_some_fold_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("x,y,f0,f1\n1.5,a,train,test\n2.5,b,test,\n3.5,a,train,valid\n", encoding="utf-8")
+    rows = load(path, ReadOptions(target="y", fold_columns=("f0", "f1")))
+    assert [aside.where for aside in rows.set_aside] == ["rows.csv:3"]
+    assert [fold.tolist() for fold in rows.folds] == [["train", "train"], ["test", "valid"]]
+    assert list(rows.modalities["tabular"].numbers) == ["x"]
+
+
+def test_unknown_columns_of_folds_are_refused(npy_folder: Path) -> None:
+    with pytest.raises(DataError, match=r"fold_columns must name columns of posts, got 'fald\*'"):
+        load(npy_folder, ReadOptions(target="intent", fold_columns=("fald*",)))
+    with pytest.raises(DataError, match="must not both be given"):
+        load(npy_folder, ReadOptions(target="intent", split_column="fold0", fold_columns=("fold0",)))
 
 
 def test_the_published_posts_are_loaded(data_dir: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_published_files_are_read(data_dir: Path) -> None:
         name: p.encoder_options()["in_dim"] for name, p in fit_preprocessors(rows, np.arange(9)).items()
     }
     assert widths == {"text": 100, "audio": 73, "video": 100}
-    split = make_splits(rows, stratify=True, seed=0)
+    (split,) = make_splits(rows, stratify=True, seed=0)
     assert {name: int((split == name).sum()) for name in ("train", "valid", "test")} == {
         "train": 1447 - 289,
         "valid": 289,

@@ -130,8 +130,8 @@ def comparison() -> Comparison:
             learning_rate=1e-3,
             valid=score,
             test=score,
-            valid_by_seed=(0.9,),
-            test_by_seed=(0.9,),
+            valid_by_run=(0.9,),
+            test_by_run=(0.9,),
             parameters=10,
             train_s=1.0,
             latency_ms=1.0,
@@ -152,6 +152,7 @@ def comparison() -> Comparison:
         modalities=(ModalitySummary(name="text", kind="text", shape="text", missing=0),),
         target="score",
         rows={"train": 1, "valid": 1, "test": 1},
+        folds=1,
         set_aside=(),
         notes=(),
     )

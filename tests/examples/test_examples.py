@@ -54,3 +54,13 @@ def test_the_rows_are_those_of_the_embedded_set(tmp_path: Path) -> None:
     assert drawn == digits.target[picked].tolist()
     for name, modality in rows.modalities.items():
         np.testing.assert_array_equal(modality.values, digits.modalities[name].values[picked])
+
+
+def test_the_tables_of_the_reviews_are_the_printed_ones() -> None:
+    pytest.importorskip("statsmodels.api", exc_type=ImportError)
+    said = run("04_reviews_regression.py")
+    weights = [
+        tuple(map(float, re.findall(r" (-?\d\.\d\d)  \(", part))) for part in said.split("score ~")[1:]
+    ]
+    assert weights == [(4.63, 1.20), (5.29, 1.19, -1.69), (5.79, 0.68, -2.94, 1.29)]
+    assert "from a critic 1.97" in said

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from fuseloom.metrics.classification import accuracy, auc, balanced_accuracy, log_loss, macro_f1
+from fuseloom.metrics.classification import (
+    accuracy,
+    auc,
+    balanced_accuracy,
+    log_loss,
+    macro_f1,
+    weighted_f1,
+)
 
 
 @pytest.fixture(params=[2, 4])
@@ -20,6 +27,7 @@ def test_scores_equal_scikit_learn(scored):
     assert accuracy(p, y) == pytest.approx(oracle.accuracy_score(y, chosen))
     assert balanced_accuracy(p, y) == pytest.approx(oracle.balanced_accuracy_score(y, chosen))
     assert macro_f1(p, y) == pytest.approx(oracle.f1_score(y, chosen, average="macro"))
+    assert weighted_f1(p, y) == pytest.approx(oracle.f1_score(y, chosen, average="weighted"))
     assert log_loss(p, y) == pytest.approx(oracle.log_loss(y, p))
     area = oracle.roc_auc_score(y, p[:, 1] if p.shape[1] == 2 else p, multi_class="ovr")
     assert auc(p, y) == pytest.approx(area)

@@ -7,14 +7,16 @@ from fuseloom.encoders import Encoder
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.heads import LinearHead
 from fuseloom.models import FusionModel, FusionSpec, ModelConfig, build_model
+from fuseloom.tasks.classification import Classification
 
 ENCODERS = {"text": {"kind": "embedding", "in_dim": 6}, "audio": {"kind": "embedding", "in_dim": 4}}
 
 
+TASK = Classification(["a", "b", "c"])
+
+
 def build(fusion="cross_attention+low_rank", **options):
-    return build_model(
-        ModelConfig(encoders=ENCODERS, fusion=fusion, dim=8, **options), LinearHead(8, 3)
-    ).eval()
+    return build_model(ModelConfig(encoders=ENCODERS, fusion=fusion, dim=8, **options), TASK).eval()
 
 
 def rows():
@@ -74,10 +76,44 @@ def test_a_part_for_other_modalities_is_refused():
         FusionModel({"a": encoder}, create("sum", {"a": 2, "b": 2}), nn.Identity())
 
 
+def test_heads_for_other_modalities_are_refused():
+    with pytest.raises(ModalityError, match=r"head must be built for \['a'\], got \['b'\]"):
+        FusionModel({"a": Encoder([_Step(0)], [2])}, create("late", {"a": 3}), {"b": LinearHead(2, 3)})
+
+
+def test_decisions_are_made_before_their_merge():
+    model, given = build("late"), rows()
+    assert isinstance(model.head, nn.Identity)
+    streams, masks = model.encode(given)
+    votes = [model.decisions["text"](streams["text"]), model.decisions["audio"](streams["audio"]).mean(1)]
+    torch.testing.assert_close(model(given), sum(votes) / 2)
+
+
+def test_an_output_has_no_head():
+    model, given = build("mro"), rows()
+    assert model.merge.dim == 3
+    assert len(model.decisions) == 0
+    torch.testing.assert_close(model(given), model.merge(*model.encode(given)))
+
+
+@pytest.mark.parametrize(
+    ("merge", "head", "message"),
+    [
+        ("sum", None, "Sum, a merge of level 'stream', must have one head behind it, got NoneType"),
+        ("late", nn.Identity(), "must have one head per modality before it, got Identity"),
+        ("mro", {"a": nn.Identity(), "b": nn.Identity()}, "must have no head, got dict"),
+    ],
+)
+def test_a_head_of_another_level_is_refused(merge, head, message):
+    encoders = {name: Encoder([_Step(0)], [2]) for name in "ab"}
+    with pytest.raises(OptionError, match=message):
+        FusionModel(encoders, create(merge, {"a": 2, "b": 2}), head)
+
+
 def test_config_round_trip_builds_the_same_model():
     config = ModelConfig(encoders=ENCODERS, fusion="low_rank", dim=8, options={"low_rank": {"rank": 2}})
     again = ModelConfig.from_state(config.state())
-    one, two = (build_model(c, LinearHead(8, 3)).eval() for c in (config, again))
+    one, two = (build_model(c, TASK).eval() for c in (config, again))
     two.load_state_dict(one.state_dict())
     given = rows()
     assert one.merge.rank == two.merge.rank == 2

@@ -174,13 +174,13 @@ def test_characters_that_garble_a_page_are_replaced(comparison: Comparison) -> N
 
 def test_one_seed_shows_no_interval_of_scores(comparison: Comparison) -> None:
     entries = tuple(
-        replace(entry, test=Interval(mean=entry.test.mean), valid=Interval(mean=0.5), test_by_seed=(0.5,))
+        replace(entry, test=Interval(mean=entry.test.mean), valid=Interval(mean=0.5), test_by_run=(0.5,))
         for entry in comparison.entries
     )
     page = Page(to_html(replace(comparison, seeds=1, entries=entries)))
     said = page.words()
     assert "once (one seed)" in said
-    assert "No interval from one seed" in said
+    assert "No interval from one run" in said
     assert "Student" not in said
     assert page.find("small") == []
 

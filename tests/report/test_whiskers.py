@@ -80,7 +80,7 @@ def test_an_error_far_too_large_points_to_the_right(comparison: Comparison, make
 def test_a_huge_interval_does_not_take_the_scale_from_the_others(
     comparison: Comparison, make_entry: MakeEntry
 ) -> None:
-    wide = make_entry("unsure", [0.93], test=Interval(mean=0.93, low=-5, high=7), test_by_seed=(0.9, 0.96))
+    wide = make_entry("unsure", [0.93], test=Interval(mean=0.93, low=-5, high=7), test_by_run=(0.9, 0.96))
     drawn = lines(replace(comparison, entries=(*comparison.entries, wide)))
     assert len(parts(drawn["unsure"], "arrow")) == 2
     assert dot(drawn["low_rank"]) - dot(drawn["top"]) > 200
@@ -88,7 +88,7 @@ def test_a_huge_interval_does_not_take_the_scale_from_the_others(
 
 def test_a_score_that_is_not_finite_is_said(comparison: Comparison, make_entry: MakeEntry) -> None:
     gone = make_entry(
-        "gone", [0.5], test=Interval(mean=math.nan, low=math.nan, high=math.nan), test_by_seed=(math.nan,)
+        "gone", [0.5], test=Interval(mean=math.nan, low=math.nan, high=math.nan), test_by_run=(math.nan,)
     )
     line = lines(replace(comparison, entries=(*comparison.entries, gone)))["gone"]
     assert parts(line, "tick")[0].text == "no finite score"

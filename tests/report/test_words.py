@@ -50,7 +50,7 @@ def test_score(value: float | None, decimals: int, shown: str) -> None:
     assert words.score(value, decimals) == shown
 
 
-@given(st.floats(), st.integers(0, 9))
+@given(st.floats(-1e307, 1e307) | st.sampled_from([math.nan, math.inf]), st.integers(0, 9))
 def test_a_score_stays_short_and_says_the_value(value: float, decimals: int) -> None:
     shown = words.score(value, decimals)
     if math.isfinite(value):

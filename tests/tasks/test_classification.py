@@ -56,3 +56,10 @@ def test_baseline_gives_a_column_for_a_class_it_never_saw():
     task = Classification(["a", "b", "c"])
     estimator = task.baselines(seed=0)[0].fit([[0.0], [1.0]], [0, 2])
     np.testing.assert_allclose(task.baseline_predict(estimator, [[0.5]])[:, 1], 0)
+
+
+def test_weighted_f1_is_one_of_the_metrics():
+    probabilities = np.eye(2)[[0, 0, 0, 1]]
+    name, metric = Classification.metric("weighted_f1")
+    assert metric.higher_is_better
+    assert metric.function(probabilities, np.array([0, 0, 1, 1])) == pytest.approx((0.8 + 2 / 3) / 2), name

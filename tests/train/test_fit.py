@@ -90,6 +90,75 @@ def test_auxiliary_losses_are_part_of_the_training_loss():
     torch.testing.assert_close(training_loss(model, rows, TASK), alone + 3)
 
 
+def test_further_predictions_and_feedback_are_part_of_the_training_loss():
+    class Model(nn.Module):
+        def forward(self, inputs, masks=None, *, trace=None):
+            trace.prediction("lower", 2 * inputs["x"])
+            trace.feedback("gate", lambda losses: 10 * losses.max())
+            return inputs["x"]
+
+    rows = Batch(inputs={"x": torch.randn(4, 2, requires_grad=True)}, target=torch.tensor([0, 1, 1, 0]))
+    outputs = rows.inputs["x"]
+    wanted = TASK.loss(outputs, rows.target) + TASK.loss(2 * outputs, rows.target)
+    heard = TASK.losses(outputs, rows.target).detach().max()
+    loss = training_loss(Model(), rows, TASK)
+    torch.testing.assert_close(loss, wanted + 10 * heard)
+    (gradient,) = torch.autograd.grad(loss, outputs, retain_graph=True)
+    torch.testing.assert_close(gradient, torch.autograd.grad(wanted, outputs)[0])
+
+
+class _Staged(nn.Module):
+    """Two weights, of which the second is fitted on what the first leaves, behind an encoder."""
+
+    num_stages = 2
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 2), nn.Linear(3, 2)
+        self.stage = None
+
+    def focus(self, stage):
+        self.stage = stage
+        self.first.requires_grad_(stage != 1)
+        self.second.requires_grad_(stage != 0)
+
+    def forward(self, values):
+        return self.first(values) + (0 if self.stage == 0 else self.second(values))
+
+
+class _Sequential(nn.Module):
+    def __init__(self, log=None):
+        super().__init__()
+        self.encoder, self.staged, self.log = nn.Linear(3, 3), _Staged(), log
+
+    def forward(self, inputs, masks=None, *, trace=None):
+        if self.training:
+            trained = {name for name, value in self.named_parameters() if value.requires_grad}
+            self.log.append((self.staged.stage, trained))
+        return self.staged(self.encoder(inputs["x"]))
+
+
+def test_stages_are_fitted_one_after_another():
+    log = []
+    config = FitConfig(lr=0.01, max_epochs=3, batch_size=16, sequential=True)
+    model, result = fit(lambda: _Sequential(log), batch(), batch(seed=1), TASK, config)
+    encoder, first, second = (
+        {f"{part}.weight", f"{part}.bias"} for part in ("encoder", "staged.first", "staged.second")
+    )
+    stages = [stage for stage, _ in log]
+    assert stages == sorted(stages)
+    assert {frozenset(names) for stage, names in log if stage == 0} == {frozenset(encoder | first)}
+    assert {frozenset(names) for stage, names in log if stage == 1} == {frozenset(second)}
+    assert result.epochs == 6
+    assert model.staged.stage is None
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_model_without_stages_is_not_fitted_in_stages():
+    with pytest.raises(OptionError, match="sequential must be False for a model without stages"):
+        train(sequential=True)
+
+
 def test_a_step_clips_the_gradient():
     model = _Model()
     before = model.layers[3].bias.detach().clone()

@@ -23,7 +23,7 @@ def saved():
     config = ModelConfig(encoders=encoders, fusion="cross_attention+low_rank", dim=8)
     task = Classification.learn(dataset.target)
     return SavedModel(
-        model=build_model(config, task.head(8, dropout=config.dropout)).eval(),
+        model=build_model(config, task).eval(),
         config=config,
         task=task,
         schema=dataset.schema,

@@ -18,7 +18,8 @@ _READ = ("target", "text", "tabular", "id_column", "split_column")
 Examples:
   $ fuseloom compare
   $ fuseloom compare reviews.csv --target score --text review --tabular price,stars
-  $ fuseloom compare arrays/ --fusion sum --fusion cross_attention+concat --seeds 5"""
+  $ fuseloom compare arrays/ --fusion sum --fusion cross_attention+concat --seeds 5
+  $ fuseloom compare posts/ --target intent --folds 'fold*' --metric auc"""
 )
 @click.argument("source", required=False)
 @click.option("--target", help="Column to predict, or key of labels.csv.")
@@ -30,10 +31,19 @@ Examples:
 @click.option("--id", "id_column", metavar="COL", help="Column that names the rows.")
 @click.option("--split", "split_column", metavar="COL", help="Column with train, valid and test.")
 @click.option(
+    "--folds", metavar="N|COL,COL", help="Folds to make, or the columns that hold them, as in 'fold*'."
+)
+@click.option(
     "--task", type=click.Choice(["classification", "regression"]), help="Told from the target by default."
 )
 @click.option("--metric", help="Default: accuracy for classes, r2 for numbers.")
-@click.option("--fusion", "fusions", multiple=True, metavar="[EXCHANGE+]MERGE", help="As often as you like.")
+@click.option(
+    "--fusion",
+    "fusions",
+    multiple=True,
+    metavar="[EXCHANGE+]MERGE",
+    help="As often as you like; default: all that can take the data.",
+)
 @click.option(
     "--embedding-encoder",
     type=click.Choice(["embedding", "identity"]),
@@ -59,13 +69,16 @@ def compare(source: str | None, **options: Any) -> None:
     """Compare fusions on SOURCE with each other, with each modality alone and with a classical baseline.
 
     SOURCE is a CSV or TSV file, a folder with one .npy file per modality, a folder of a published data set,
-    or nothing: then an embedded set of digits is used. A killed run goes on where it stopped.
+    or the name of an embedded one: digits (the default), reviews, interactions, interactions-redundancy,
+    interactions-unique, interactions-synergy. A killed run goes on where it stopped.
     """
     from fuseloom.data import ReadOptions
     from fuseloom.report import leaderboard_text, to_json
     from fuseloom.workbench import compare as run
 
-    read = ReadOptions(kinds=_kinds(options.pop("kinds")), **{name: options.pop(name) for name in _READ})
+    columns, options["folds"] = _folds(options.pop("folds"))
+    kinds = _kinds(options.pop("kinds"))
+    read = ReadOptions(kinds=kinds, fold_columns=columns, **{name: options.pop(name) for name in _READ})
     out, overwrite, as_json = (options.pop(name) for name in ("out", "overwrite", "as_json"))
     workers = options.pop("workers") or _num_cores()
     result = run(
@@ -79,6 +92,13 @@ def compare(source: str | None, **options: Any) -> None:
         **{name: value for name, value in options.items() if value not in (None, ())},
     )
     click.echo(to_json(result) if as_json else leaderboard_text(result))
+
+
+def _folds(text: str | None) -> tuple[tuple[str, ...], int | None]:
+    """Columns that hold folds, or a number of folds to make."""
+    if text is None or text.isdecimal():
+        return (), None if text is None else int(text)
+    return tuple(name.strip() for name in text.split(",")), None
 
 
 def _num_cores() -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from fuseloom.comparison.jobs import Rows
+from fuseloom.comparison.jobs import Rows, fold_key
 from fuseloom.comparison.measure import median_ms
 from fuseloom.nn import masked_mean
 from fuseloom.tasks import Task
@@ -34,17 +34,18 @@ class Baseline:
 
 
 def run_baseline(
-    rows: Rows, task: Task, encoders: Mapping[str, Mapping[str, Any]], folder: RunFolder
+    rows: Rows, task: Task, encoders: Mapping[str, Mapping[str, Any]], folder: RunFolder, *, fold: int = 0
 ) -> Baseline:
     """Fit the task's estimators on training rows and keep the one with the lowest validation loss.
 
     A finished baseline is read from the run folder.
     """
-    path = folder.file("baseline")
-    if "baseline" not in folder.finished or not path.is_file():
+    key = fold_key("baseline", fold)
+    path = folder.file(key)
+    if key not in folder.finished or not path.is_file():
         cost = _fit(rows, task, encoders, path)
-        folder.record("baseline", cost)
-    cost = folder.finished["baseline"]
+        folder.record(key, cost)
+    cost = folder.finished[key]
     return Baseline(predictions=load_file(path), **cost)
 
 

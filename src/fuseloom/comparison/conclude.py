@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fuseloom.comparison.jobs import Rows, load_weights
 from fuseloom.comparison.measure import count_parameters, latency_ms, training_memory_mb
 from fuseloom.comparison.prepare import Prepared
 from fuseloom.comparison.result import DataSummary, Entry, ModalitySummary, Recommendation
-from fuseloom.comparison.statistics import over_seeds
+from fuseloom.comparison.statistics import over_runs
 from fuseloom.comparison.training import Trained
 from fuseloom.diagnose.reliance import Reliance, reliance
 from fuseloom.models import FusionModel
@@ -40,36 +41,34 @@ class Answer:
 
 
 def conclude(
-    ready: Prepared,
+    folds: Sequence[Prepared],
     trained: Sequence[Trained],
-    baseline: Baseline,
+    baselines: Sequence[Baseline],
     metric: tuple[str, Metric],
     *,
     config: CompareConfig,
     out: Path,
 ) -> Answer:
-    """Score every model, recommend one, and save it with its test predictions under ``out``."""
-    rows, score = ready.rows, metric[1]
-    predictions = {run.candidate.name: _predict_all(run, ready) for run in trained}
-    evidence = {
-        split: Evidence(
-            predictions={name: parts[split] for name, parts in predictions.items()},
-            target=_target(rows, split),
-        )
-        for split in ("valid", "test")
-    }
+    """Score every model, recommend one, and save it with its test predictions under ``out``.
+
+    Scores are over all folds; what a model costs, how it relies on its modalities and what is saved is that
+    of the first fold.
+    """
+    ready, score = folds[0], metric[1]
+    evidence = {split: _evidence(trained, folds, split) for split in ("valid", "test")}
     entries = [_entry(run, ready, evidence, score, config) for run in trained]
     recommendation = decide(entries, evidence["valid"], evidence["test"], metric, config.margin)
     runs = {run.candidate.name: run for run in trained}
     wanted = dict.fromkeys([recommendation.name, recommendation.best_fusion])
     leans = tuple(_reliance(runs[name], ready, metric) for name in wanted)
-    _save(runs[recommendation.name], ready, recommendation, out)
-    everyone = [*entries, _baseline_entry(ready, baseline, score)]
+    _save(runs[recommendation.name], folds, recommendation, out)
+    everyone = [*entries, _baseline_entry(folds, baselines, score)]
     return Answer(entries=tuple(ranking(everyone, score)), recommendation=recommendation, reliance=leans)
 
 
-def summarise(ready: Prepared) -> DataSummary:
-    """What was compared on, in words."""
+def summarise(folds: Sequence[Prepared], notes: Sequence[str]) -> DataSummary:
+    """What was compared on, in words; ``notes`` come after those on the data."""
+    ready = folds[0]
     masks = ready.rows.all.masks
     modalities = tuple(
         ModalitySummary(
@@ -87,8 +86,9 @@ def summarise(ready: Prepared) -> DataSummary:
         modalities=modalities,
         target=ready.dataset.schema.target or "target",
         rows={name: len(rows) for name, rows in ready.rows.split.items()},
+        folds=len(folds),
         set_aside=tuple((row.where, row.reason) for row in ready.dataset.set_aside),
-        notes=ready.notes,
+        notes=(*ready.notes, *notes),
     )
 
 
@@ -109,12 +109,20 @@ def _predict(model: FusionModel, rows: Batch, ready: Prepared) -> Floats:
     return ready.task.predict(exact_outputs(model, rows))
 
 
-def _predict_all(run: Trained, ready: Prepared) -> dict[str, list[Floats]]:
-    models = [load_weights(run.candidate.model, path, ready.task) for path in run.weights]
-    return {
-        split: [_predict(model, ready.rows.take(split, run.candidate.modalities), ready) for model in models]
-        for split in ("valid", "test")
-    }
+def _evidence(trained: Sequence[Trained], folds: Sequence[Prepared], split: str) -> Evidence:
+    return Evidence(
+        predictions={run.candidate.name: _predict_runs(run, folds, split) for run in trained},
+        targets=[_target(fold.rows, split) for fold in folds],
+    )
+
+
+def _predict_runs(run: Trained, folds: Sequence[Prepared], split: str) -> list[list[Floats]]:
+    found = []
+    for candidate, weights, ready in zip(run.candidates, run.weights, folds, strict=True):
+        rows = ready.rows.take(split, candidate.modalities)
+        models = (load_weights(candidate.model, path, ready.task) for path in weights)
+        found.append([_predict(model, rows, ready) for model in models])
+    return found
 
 
 def _entry(
@@ -122,19 +130,22 @@ def _entry(
 ) -> Entry:
     candidate = run.candidate
     scores = {
-        split: tuple(metric.function(p, part.target) for p in part.predictions[candidate.name])
+        split: [
+            [metric.function(seed, target) for seed in fold]
+            for fold, target in zip(part.predictions[candidate.name], part.targets, strict=True)
+        ]
         for split, part in evidence.items()
     }
-    model = load_weights(candidate.model, run.weights[0], ready.task)
+    model = load_weights(candidate.model, run.weights[0][0], ready.task)
     train = ready.rows.take("train", candidate.modalities)
     step = train.take(slice(0, config.fit(run.learning_rate, 0).rows_per_step(len(train))))
     return Entry(
         **_identity(candidate),
         learning_rate=run.learning_rate,
-        valid=over_seeds(scores["valid"]),
-        test=over_seeds(scores["test"]),
-        valid_by_seed=scores["valid"],
-        test_by_seed=scores["test"],
+        valid=over_runs(scores["valid"]),
+        test=over_runs(scores["test"]),
+        valid_by_run=tuple(chain.from_iterable(scores["valid"])),
+        test_by_run=tuple(chain.from_iterable(scores["test"])),
         parameters=count_parameters(model),
         train_s=float(np.median(run.train_s)),
         latency_ms=latency_ms(model, train),
@@ -151,30 +162,33 @@ def _identity(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _baseline_entry(ready: Prepared, baseline: Baseline, metric: Metric) -> Entry:
+def _baseline_entry(folds: Sequence[Prepared], baselines: Sequence[Baseline], metric: Metric) -> Entry:
     valid, test = (
-        metric.function(baseline.predictions[split], _target(ready.rows, split))
+        [
+            metric.function(baseline.predictions[split], _target(fold.rows, split))
+            for fold, baseline in zip(folds, baselines, strict=True)
+        ]
         for split in ("valid", "test")
     )
     return Entry(
-        name=ready.task.baseline_name,
+        name=folds[0].task.baseline_name,
         role="baseline",
-        modalities=tuple(ready.preprocessors),
+        modalities=tuple(folds[0].preprocessors),
         interaction="additive",
         learning_rate=None,
-        valid=over_seeds([valid]),
-        test=over_seeds([test]),
-        valid_by_seed=(valid,),
-        test_by_seed=(test,),
-        parameters=baseline.parameters,
-        train_s=baseline.train_s,
-        latency_ms=baseline.latency_ms,
+        valid=over_runs([[score] for score in valid]),
+        test=over_runs([[score] for score in test]),
+        valid_by_run=tuple(valid),
+        test_by_run=tuple(test),
+        parameters=baselines[0].parameters,
+        train_s=float(np.median([baseline.train_s for baseline in baselines])),
+        latency_ms=baselines[0].latency_ms,
         memory_mb=None,
     )
 
 
-def _best_seed(run: Trained) -> Path:
-    return run.weights[int(np.argmin(run.valid_loss))]
+def _best_seed(run: Trained, fold: int = 0) -> Path:
+    return run.weights[fold][int(np.argmin(run.valid_loss[fold]))]
 
 
 def _reliance(run: Trained, ready: Prepared, metric: tuple[str, Metric]) -> Reliance:
@@ -187,8 +201,8 @@ def _reliance(run: Trained, ready: Prepared, metric: tuple[str, Metric]) -> Reli
     )
 
 
-def _save(run: Trained, ready: Prepared, recommendation: Recommendation, out: Path) -> None:
-    used = run.candidate.modalities
+def _save(run: Trained, folds: Sequence[Prepared], recommendation: Recommendation, out: Path) -> None:
+    ready, used = folds[0], run.candidate.modalities
     saved = SavedModel(
         model=load_weights(run.candidate.model, _best_seed(run), ready.task),
         config=run.candidate.model,
@@ -198,18 +212,32 @@ def _save(run: Trained, ready: Prepared, recommendation: Recommendation, out: Pa
         summary=_model_card(run, ready, recommendation),
     )
     saved.save(out / "model")
-    test = ready.rows.split["test"].numpy()
-    columns = ready.task.columns(_predict(saved.model, ready.rows.take("test", used), ready))
-    assert ready.dataset.target is not None
-    target = {"target": ready.dataset.target[test]}
-    text = predictions_csv([ready.dataset.ids[row] for row in test], target | columns)
-    (out / "predictions.csv").write_text(text, encoding="utf-8")
+    (out / "predictions.csv").write_text(_test_predictions(run, folds), encoding="utf-8")
+
+
+def _test_predictions(run: Trained, folds: Sequence[Prepared]) -> str:
+    """A table of the test rows of all folds, each predicted by the best model of its fold."""
+    predicted = [
+        _predict(
+            load_weights(candidate.model, _best_seed(run, place), fold.task),
+            fold.rows.take("test", candidate.modalities),
+            fold,
+        )
+        for place, (candidate, fold) in enumerate(zip(run.candidates, folds, strict=True))
+    ]
+    first, rows = folds[0], np.concatenate([fold.rows.split["test"].numpy() for fold in folds])
+    assert first.dataset.target is not None
+    columns = first.task.columns(np.concatenate(predicted))
+    return predictions_csv(
+        [first.dataset.ids[row] for row in rows], {"target": first.dataset.target[rows]} | columns
+    )
 
 
 def _model_card(run: Trained, ready: Prepared, recommendation: Recommendation) -> str:
     return (
         f"# {run.candidate.name} for {ready.dataset.name}\n\n{recommendation.sentence}\n\n"
         f"- Task: {ready.task.name}\n- Modalities: {', '.join(run.candidate.modalities)}\n"
-        f"- Learning rate: {run.learning_rate:g}; best of {len(run.weights)} seeds by validation loss\n"
+        f"- Learning rate: {run.learning_rate:g}; best of {len(run.weights[0])} seeds by validation loss"
+        f"{'' if len(run.weights) == 1 else f', trained on the first of {len(run.weights)} folds'}\n"
         "- Predict: `fuseloom predict THIS_FOLDER rows.csv`\n"
     )

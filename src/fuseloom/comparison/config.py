@@ -6,20 +6,22 @@ from typing import Any, Literal
 
 from fuseloom.errors import OptionError
 from fuseloom.models import FusionSpec, ModelConfig
+from fuseloom.registry import list_fusions
 from fuseloom.train.fit import FitConfig
 
-__all__ = ["DEFAULT_FUSIONS", "Candidate", "CompareConfig", "candidates"]
+__all__ = ["ALL_FUSIONS", "Candidate", "CompareConfig", "candidates"]
 
-DEFAULT_FUSIONS = ("sum", "concat", "low_rank", "cross_attention+concat")
-"""Fusions compared where none is named, one or two of each order of interaction."""
+ALL_FUSIONS = "all"
+"""Stands for every merge, and every exchange before ``concat``, that can take the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
     """Settings of a comparison; equal settings and data give equal results."""
 
-    fusions: tuple[str, ...] = DEFAULT_FUSIONS
-    """As ``MERGE`` or ``EXCHANGE+MERGE``."""
+    fusions: tuple[str, ...] = (ALL_FUSIONS,)
+    """As ``MERGE`` or ``EXCHANGE+MERGE``; ``all`` stands for every merge, and every exchange before
+    ``concat``, that can take the data."""
     task: str | None = None
     """``classification`` or ``regression``; told from the target by default."""
     metric: str | None = None
@@ -28,6 +30,8 @@ class CompareConfig:
     """Training runs per model, with seeds 0, 1, ..."""
     learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     """Tried with seed 0; the lowest validation loss decides."""
+    folds: int | None = None
+    """How many folds to make, where the data give no splits; None for one split."""
     split_seed: int = 0
     """Of the splits that are made."""
     margin: float = 0.01
@@ -44,9 +48,7 @@ class CompareConfig:
     """Rows per training step; by default as `FitConfig` says."""
 
     def __post_init__(self) -> None:
-        for fusion in self.fusions:
-            FusionSpec.parse(fusion)
-        if self.seeds < 1 or not self.fusions or not self.learning_rates:
+        if self.seeds < 1 or not self.named_fusions or not self.learning_rates:
             raise OptionError("seeds, fusions and learning_rates must not be empty.")
         if self.embedding_encoder not in ("embedding", "identity"):
             got = self.embedding_encoder
@@ -56,6 +58,14 @@ class CompareConfig:
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout must be in [0, 1), got {self.dropout}.")
         self.fit(self.learning_rates[0], 0)
+
+    @property
+    def named_fusions(self) -> list[str]:
+        """The fusions by name, each once, in canonical spelling."""
+        merges, exchanges = list_fusions(kind="merge"), list_fusions(kind="exchange")
+        every = [*merges, *(f"{exchange}+concat" for exchange in exchanges)]
+        wanted = [name for one in self.fusions for name in (every if one == ALL_FUSIONS else [one])]
+        return list(dict.fromkeys(str(FusionSpec.parse(name)) for name in wanted))
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -83,10 +93,11 @@ def candidates(encoders: Mapping[str, Mapping[str, Any]], config: CompareConfig)
     Raises:
         OptionError: a modality has the name of a fusion, so that the two could not be told apart.
     """
-    if both := sorted(encoders.keys() & {str(FusionSpec.parse(fusion)) for fusion in config.fusions}):
+    fusions = config.named_fusions
+    if both := sorted(encoders.keys() & set(fusions)):
         raise OptionError(f"{both[0]!r} is the name of a modality and of a fusion. Rename the modality.")
     alone = [_candidate(name, {name: encoders[name]}, "concat", config) for name in encoders]
-    return alone + [_candidate(str(FusionSpec.parse(f)), encoders, f, config) for f in config.fusions]
+    return alone + [_candidate(fusion, encoders, fusion, config) for fusion in fusions]
 
 
 def _candidate(

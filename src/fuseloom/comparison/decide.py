@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fuseloom.comparison.result import Entry, Interval, Recommendation
-from fuseloom.comparison.statistics import Scored, bootstrap_differences, difference_interval
+from fuseloom.comparison.statistics import Scored, Targets, bootstrap_differences, difference_interval
 from fuseloom.tasks import Metric
 
 __all__ = ["Evidence", "decide", "ranking"]
@@ -19,10 +18,10 @@ _ORDER = ("none", "additive", "multiplicative", "nonlinear")
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Predictions of every trained model on one split, and the truth."""
+    """Predictions of every trained model on one split of each fold, and the truth."""
 
     predictions: Mapping[str, Scored]
-    target: NDArray[Any]
+    targets: Targets
 
 
 def decide(
@@ -48,7 +47,9 @@ def decide(
     chosen = min(equals, key=lambda entry: (_ORDER.index(entry.interaction), entry.parameters))
     alone = next(entry for entry in ranked if entry.role == "unimodal")
     fused = next(entry for entry in ranked if entry.role == "fusion")
-    gain = difference_interval(test.predictions[fused.name], test.predictions[alone.name], test.target, score)
+    gain = difference_interval(
+        test.predictions[fused.name], test.predictions[alone.name], test.targets, score
+    )
     verdict = _verdict(gain, allowed)
     found = _Found(
         chosen=chosen,
@@ -59,7 +60,7 @@ def decide(
         metric=name,
         higher_is_better=score.higher_is_better,
         margin=allowed,
-        num_test=len(test.target),
+        num_test=sum(map(len, test.targets)),
     )
     return Recommendation(
         name=chosen.name,
@@ -102,7 +103,7 @@ def _as_good(entry: Entry, best: Entry, valid: Evidence, metric: Metric, margin:
     if behind <= margin:
         return True
     drawn = bootstrap_differences(
-        valid.predictions[best.name], valid.predictions[entry.name], valid.target, metric
+        valid.predictions[best.name], valid.predictions[entry.name], valid.targets, metric
     )
     return bool(len(drawn) and behind <= np.std(drawn))
 

@@ -96,7 +96,7 @@ class _FusionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         config = ModelConfig(encoders=encoders, fusion=self.fusion, dim=self.dim, dropout=self.dropout)
         with one_thread():
             self.model_, self.result_ = fit(
-                lambda: build_model(config, task.head(self.dim, dropout=self.dropout)),
+                lambda: build_model(config, task),
                 rows.take(torch.from_numpy(train)),
                 rows.take(torch.from_numpy(valid)),
                 task,

@@ -1,7 +1,7 @@
 """One training run as a job: plain values in, a weights file and plain values out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from fuseloom.tasks import Task
 from fuseloom.train.fit import FitConfig, fit
 from fuseloom.types import Batch
 
-__all__ = ["Job", "Rows", "load_weights", "run_job", "task_from_state", "task_state"]
+__all__ = ["Job", "Rows", "fold_key", "load_weights", "run_job", "task_from_state", "task_state"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,21 +27,25 @@ class Rows:
     """``train``, ``valid``, ``test`` -> row numbers."""
 
     def take(self, split: str, modalities: tuple[str, ...]) -> Batch:
-        """Rows of one split with some of the modalities."""
+        """Rows of one split with some of the modalities; a mask without a hole is left out, to be fast."""
         rows = Batch(
             inputs={name: self.all.inputs[name] for name in modalities},
             masks={name: self.all.masks[name] for name in modalities},
             target=self.all.target,
-        )
-        return rows.take(self.split[split])
+        ).take(self.split[split])
+        return replace(rows, masks={name: mask for name, mask in rows.masks.items() if not mask.all()})
 
-    def save(self, path: Path) -> None:
-        """Write the rows for the worker processes."""
+    def parts(self) -> dict[str, torch.Tensor]:
+        """All tensors, under names that say what they are."""
         assert self.all.target is not None
         parts = {f"input.{name}": value for name, value in self.all.inputs.items()}
         parts |= {f"mask.{name}": value for name, value in self.all.masks.items()}
         parts |= {f"split.{name}": value for name, value in self.split.items()}
-        save_file({name: v.contiguous() for name, v in (parts | {"target": self.all.target}).items()}, path)
+        return parts | {"target": self.all.target}
+
+    def save(self, path: Path) -> None:
+        """Write the rows for the worker processes."""
+        save_file({name: value.contiguous() for name, value in self.parts().items()}, path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -64,6 +68,8 @@ class Job:
     fit: FitConfig
     weights: str
     """Path of the file to write."""
+    fold: int = 0
+    """Which fold's rows to train on."""
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values that `from_state` takes."""
@@ -73,14 +79,14 @@ class Job:
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Restore from `state`."""
         model, fit_config = ModelConfig.from_state(state["model"]), FitConfig(**state["fit"])
-        return cls(key=state["key"], model=model, fit=fit_config, weights=state["weights"])
+        return cls(**{**state, "model": model, "fit": fit_config})
 
 
 def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     """Train, write the weights, and say how it went; the same numbers in any process."""
     modalities = tuple(job.model.encoders)
     model, result = fit(
-        lambda: _build(job.model, task),
+        lambda: build_model(job.model, task),
         rows.take("train", modalities),
         rows.take("valid", modalities),
         task,
@@ -94,15 +100,16 @@ def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     return asdict(result) | {"valid_loss": loss if np.isfinite(loss) else None, "weights": path.name}
 
 
+def fold_key(key: str, fold: int) -> str:
+    """What a piece of work is called in the journal; the first fold may be the only one."""
+    return key if fold == 0 else f"{key}, fold {fold}"
+
+
 def load_weights(config: ModelConfig, path: Path, task: Task) -> FusionModel:
     """The model of a finished job, in evaluation mode."""
-    model = _build(config, task)
+    model = build_model(config, task)
     model.load_state_dict(load_file(path))
     return model.eval()
-
-
-def _build(config: ModelConfig, task: Task) -> FusionModel:
-    return build_model(config, task.head(config.dim, dropout=config.dropout))
 
 
 def task_state(task: Task) -> dict[str, Any]:

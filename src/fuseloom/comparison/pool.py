@@ -23,42 +23,45 @@ Runner = Callable[[Sequence[Job], Callable[[Job, dict[str, Any]], None]], None]
 
 
 @contextmanager
-def workers(num_workers: int, rows: Rows, task: Task, scratch: Path) -> Iterator[Runner]:
+def workers(num_workers: int, folds: Sequence[Rows], task: Task, scratch: Path) -> Iterator[Runner]:
     """Give a runner; with one worker, jobs run in this process.
 
     Args:
         num_workers: Processes.
-        rows: Encoded rows; written to ``scratch`` for the processes.
+        folds: Encoded rows of each fold; written to ``scratch`` for the processes.
         task: Gives loss and head.
-        scratch: A file that is removed in the end.
+        scratch: A folder, of which nothing is left in the end but what it held.
 
     Raises:
         RunError: a job fails, or a process dies.
     """
     if num_workers == 1:
-        yield lambda jobs, report: _run_here(jobs, report, rows, task)
+        yield lambda jobs, report: _run_here(jobs, report, folds, task)
         return
-    rows.save(scratch)
-    started = [_start(scratch) for _ in range(num_workers)]
+    files = [scratch / f"rows-{fold}.safetensors" for fold in range(len(folds))]
+    for rows, file in zip(folds, files, strict=True):
+        rows.save(file)
+    started = [_start(files) for _ in range(num_workers)]
     try:
         yield lambda jobs, report: _run_there(jobs, report, started, task)
     finally:
         for process in started:
             process.kill()
             process.communicate()
-        scratch.unlink(missing_ok=True)
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def _run_here(
-    jobs: Sequence[Job], report: Callable[[Job, dict[str, Any]], None], rows: Rows, task: Task
+    jobs: Sequence[Job], report: Callable[[Job, dict[str, Any]], None], folds: Sequence[Rows], task: Task
 ) -> None:
     with one_thread():
         for job in jobs:
-            report(job, run_job(job, rows, task))
+            report(job, run_job(job, folds[job.fold], task))
 
 
-def _start(rows_path: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "fuseloom.comparison.worker", str(rows_path)]
+def _start(files: Sequence[Path]) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "fuseloom.comparison.worker", *map(str, files)]
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **single}

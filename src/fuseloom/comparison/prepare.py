@@ -1,7 +1,7 @@
-"""Data made ready to compare on: task, splits, preprocessing and encoded rows."""
+"""Data made ready to compare on: task, folds, preprocessing and encoded rows."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,12 @@ from fuseloom.registry import lookup
 from fuseloom.tasks import Task, infer_task
 from fuseloom.types import Batch
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "fingerprint", "prepare"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A data set with everything that was learnt from its training rows."""
+    """One fold of a data set, with everything that was learnt from its training rows."""
 
     dataset: Dataset
     task: Task
@@ -32,21 +32,19 @@ class Prepared:
     """Modality name -> kind and options of its encoder."""
     notes: tuple[str, ...]
 
-    def fingerprint(self) -> str:
-        """A digest that changes with any encoded value, mask, target or split."""
-        assert self.rows.all.target is not None
-        parts = {f"input.{name}": value for name, value in self.rows.all.inputs.items()}
-        parts |= {f"mask.{name}": mask for name, mask in self.rows.all.masks.items()}
-        parts |= {f"split.{name}": rows for name, rows in self.rows.split.items()}
-        digest = hashlib.sha256()
-        for name, value in (parts | {"target": self.rows.all.target}).items():
+
+def fingerprint(folds: Sequence[Prepared]) -> str:
+    """A digest that changes with any encoded value, mask, target or split."""
+    digest = hashlib.sha256()
+    for fold in folds:
+        for name, value in fold.rows.parts().items():
             digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
             digest.update(value.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]
 
 
-def prepare(dataset: Dataset, config: CompareConfig) -> Prepared:
-    """Learn the task, split the rows, and fit the preprocessing on the training rows.
+def prepare(dataset: Dataset, config: CompareConfig) -> list[Prepared]:
+    """Learn the task, split the rows into folds, and fit each fold's preprocessing on its training rows.
 
     Raises:
         DataError: fewer than two modalities, no usable target, or too few rows.
@@ -63,15 +61,34 @@ def prepare(dataset: Dataset, config: CompareConfig) -> Prepared:
         raise DataError("target must be given to compare fusions, got none. Name it with --target.")
     name = config.task if config.task is not None else infer_task(dataset.target)
     task: Task = lookup(name, kind="task").learn(dataset.target)
-    split = make_splits(dataset, stratify=task.stratified, seed=config.split_seed)
+    splits = make_splits(dataset, stratify=task.stratified, seed=config.split_seed, folds=config.folds)
+    how = "told from the target" if config.task is None else "given"
+    notes = (*dataset.notes, f"task: {name} ({how})", _splits_note(dataset, config))
+    return [_fold(dataset, task, split, config, notes) for split in splits]
+
+
+def _splits_note(dataset: Dataset, config: CompareConfig) -> str:
+    if dataset.folds:
+        return f"splits: {len(dataset.folds)} folds, given by the data"
+    if config.folds is not None:
+        return f"splits: {config.folds} folds, made with seed {config.split_seed}"
+    return (
+        "splits: given by the data"
+        if dataset.split is not None
+        else (f"splits: made with seed {config.split_seed}")
+    )
+
+
+def _fold(
+    dataset: Dataset, task: Task, split: NDArray[np.str_], config: CompareConfig, notes: tuple[str, ...]
+) -> Prepared:
     places = {part: np.flatnonzero(split == part) for part in ("train", "valid", "test")}
     _check_sizes(places)
     preprocessors = fit_preprocessors(dataset, places["train"])
     inputs, masks = encode(dataset, preprocessors)
+    assert dataset.target is not None
     target = torch.from_numpy(task.encode(dataset.target))
     learnt = [f"{part}: {note}" for part, p in preprocessors.items() for note in p.notes]
-    how = "told from the target" if config.task is None else "given"
-    given = "given by the data" if dataset.split is not None else f"made with seed {config.split_seed}"
     return Prepared(
         dataset=dataset,
         task=task,
@@ -81,7 +98,7 @@ def prepare(dataset: Dataset, config: CompareConfig) -> Prepared:
             split={part: torch.from_numpy(rows) for part, rows in places.items()},
         ),
         encoders={part: _encoder(p, config) for part, p in preprocessors.items()},
-        notes=(*dataset.notes, *learnt, f"task: {name} ({how})", f"splits: {given}"),
+        notes=(*notes, *learnt),
     )
 
 

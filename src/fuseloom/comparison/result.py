@@ -41,11 +41,13 @@ class Entry:
     learning_rate: float | None
     """Chosen on validation data; None for a baseline."""
     valid: Interval
-    """Validation score over seeds."""
+    """Mean validation score over training runs; its interval is over folds where there are several, otherwise
+    over seeds."""
     test: Interval
-    """Test score over seeds, computed once at the end."""
-    valid_by_seed: tuple[float, ...]
-    test_by_seed: tuple[float, ...]
+    """The same on test data, computed once at the end."""
+    valid_by_run: tuple[float, ...]
+    """Fold by fold, within a fold seed by seed."""
+    test_by_run: tuple[float, ...]
     parameters: int
     train_s: float
     """Median seconds of one training run."""
@@ -93,7 +95,9 @@ class DataSummary:
     modalities: tuple[ModalitySummary, ...]
     target: str
     rows: dict[str, int]
-    """Rows per split: ``train``, ``valid``, ``test``."""
+    """Rows per split: ``train``, ``valid``, ``test``; of the first fold."""
+    folds: int
+    """How many times the rows were split."""
     set_aside: tuple[tuple[str, str], ...]
     """Rows that could not be used: where, and why."""
     notes: tuple[str, ...]

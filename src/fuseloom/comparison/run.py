@@ -5,9 +5,10 @@ from pathlib import Path
 
 from fuseloom.comparison.baseline import run_baseline
 from fuseloom.comparison.conclude import conclude, summarise
-from fuseloom.comparison.config import CompareConfig, candidates
+from fuseloom.comparison.config import CompareConfig
+from fuseloom.comparison.fitting import taking_part
 from fuseloom.comparison.pool import workers
-from fuseloom.comparison.prepare import prepare
+from fuseloom.comparison.prepare import fingerprint, prepare
 from fuseloom.comparison.result import FORMAT_VERSION, Comparison
 from fuseloom.comparison.training import Progress, train_all
 from fuseloom.data import Dataset
@@ -40,27 +41,33 @@ def run_comparison(
 
     Raises:
         DataError: the data cannot be compared on.
+        OptionError: a fusion that was named cannot take them.
         RunError: ``out`` holds something else, or a training run failed.
     """
     start = time.perf_counter()
-    ready = prepare(dataset, config)
-    metric = ready.task.metric(config.metric)
-    for line in (*ready.notes, *(f"set aside {row.where}: {row.reason}" for row in dataset.set_aside[:10])):
+    folds = prepare(dataset, config)
+    first = folds[0]
+    metric = first.task.metric(config.metric)
+    everyone, notes = taking_part(folds, config)
+    aside = [f"set aside {row.where}: {row.reason}" for row in dataset.set_aside[:10]]
+    for line in (*first.notes, *notes, *aside):
         progress(line)
-    request = {"config": config.state(), "metric": metric[0], "data": ready.fingerprint()}
+    request = {"config": config.state(), "metric": metric[0], "data": fingerprint(folds)}
     folder = RunFolder.open(out, request, overwrite=overwrite)
     with one_thread():
-        baseline = run_baseline(ready.rows, ready.task, ready.encoders, folder)
-    everyone = candidates(ready.encoders, config)
-    with workers(num_workers, ready.rows, ready.task, out / "rows.safetensors") as run:
+        baselines = [
+            run_baseline(fold.rows, fold.task, fold.encoders, folder, fold=place)
+            for place, fold in enumerate(folds)
+        ]
+    with workers(num_workers, [fold.rows for fold in folds], first.task, out) as run:
         trained = train_all(everyone, config, folder, run, progress)
     progress("scoring the test data, once")
     with one_thread():
-        answer = conclude(ready, trained, baseline, metric, config=config, out=out)
+        answer = conclude(folds, trained, baselines, metric, config=config, out=out)
     return Comparison(
         format_version=FORMAT_VERSION,
-        data=summarise(ready),
-        task=ready.task.name,
+        data=summarise(folds, notes),
+        task=first.task.name,
         metric=metric[0],
         higher_is_better=metric[1].higher_is_better,
         seeds=config.seeds,

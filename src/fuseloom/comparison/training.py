@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fuseloom.comparison.config import Candidate, CompareConfig
-from fuseloom.comparison.jobs import Job
+from fuseloom.comparison.jobs import Job, fold_key
 from fuseloom.comparison.pool import Runner
+from fuseloom.train.fit import FitConfig
 from fuseloom.train.journal import RunFolder
 
 __all__ = ["Progress", "Trained", "train_all"]
@@ -19,39 +22,70 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A candidate's finished runs, one per seed."""
+    """A candidate's finished runs: a tuple over seeds for each fold."""
 
-    candidate: Candidate
+    candidates: tuple[Candidate, ...]
+    """The candidate in each fold; what a preprocessor learnt may give its encoders other sizes."""
     learning_rate: float
-    weights: tuple[Path, ...]
-    valid_loss: tuple[float, ...]
+    weights: tuple[tuple[Path, ...], ...]
+    valid_loss: tuple[tuple[float, ...], ...]
     train_s: tuple[float, ...]
+    """Of all runs."""
+
+    @property
+    def candidate(self) -> Candidate:
+        """That of the first fold."""
+        return self.candidates[0]
 
 
 def train_all(
-    everyone: Sequence[Candidate],
+    folds: Sequence[Sequence[Candidate]],
     config: CompareConfig,
     folder: RunFolder,
     run: Runner,
     progress: Progress,
 ) -> list[Trained]:
-    """Try each learning rate with seed 0, then train the other seeds with the best one.
+    """Try each learning rate with seed 0 in every fold, then train the other seeds with the best one.
 
-    What the run folder's journal holds is not trained again.
+    The best has the lowest validation loss, mean over folds. What the run folder's journal holds is not
+    trained again.
+
+    Args:
+        folds: The candidates of each fold, the same in the same order.
+        config: Gives learning rates and seeds.
+        folder: Journal and weights.
+        run: Runs jobs.
+        progress: Called with a line for each finished job.
     """
     rates, seeds = config.learning_rates, range(config.seeds)
-    clock = _Clock(len(everyone) * (len(rates) + len(seeds) - 1), folder, progress)
-    search = {(c.name, lr): _job(c, lr, 0, config, folder) for c in everyone for lr in rates}
-    _run_missing(list(search.values()), folder, run, clock)
-    best = {c.name: min(rates, key=lambda lr: _loss(folder, search[c.name, lr])) for c in everyone}
-    final = {c.name: [_job(c, best[c.name], seed, config, folder) for seed in seeds] for c in everyone}
-    _run_missing([job for jobs in final.values() for job in jobs], folder, run, clock)
-    return [_trained(c, best[c.name], final[c.name], folder) for c in everyone]
+    everyone = list(zip(*folds, strict=True))
+    clock = _Clock(len(folds) * len(everyone) * (len(rates) + len(seeds) - 1), folder, progress)
+
+    def job(fold: int, candidate: Candidate, lr: float, seed: int) -> Job:
+        return _job(candidate, config.fit(lr, seed), folder, fold)
+
+    def runs(one: Sequence[Candidate], lr: float, seed: int) -> list[Job]:
+        return [job(fold, candidate, lr, seed) for fold, candidate in enumerate(one)]
+
+    def best_rate(one: Sequence[Candidate]) -> float:
+        losses = [np.mean([_loss(folder, search) for search in runs(one, lr, 0)]) for lr in rates]
+        return rates[int(np.argmin(losses))]
+
+    _run_missing(
+        [search for one in everyone for lr in rates for search in runs(one, lr, 0)], folder, run, clock
+    )
+    best = [best_rate(one) for one in everyone]
+    final = [
+        [[job(fold, candidate, lr, seed) for seed in seeds] for fold, candidate in enumerate(one)]
+        for one, lr in zip(everyone, best, strict=True)
+    ]
+    _run_missing([last for one in final for fold in one for last in fold], folder, run, clock)
+    return [_trained(*found, folder=folder) for found in zip(everyone, best, final, strict=True)]
 
 
-def _job(candidate: Candidate, lr: float, seed: int, config: CompareConfig, folder: RunFolder) -> Job:
-    key = f"{candidate.role} {candidate.name}, lr {lr:g}, seed {seed}"
-    return Job(key=key, model=candidate.model, fit=config.fit(lr, seed), weights=str(folder.file(key)))
+def _job(candidate: Candidate, fit: FitConfig, folder: RunFolder, fold: int) -> Job:
+    key = fold_key(f"{candidate.role} {candidate.name}, lr {fit.lr:g}, seed {fit.seed}", fold)
+    return Job(key=key, model=candidate.model, fit=fit, weights=str(folder.file(key)), fold=fold)
 
 
 def _loss(folder: RunFolder, job: Job) -> float:
@@ -59,13 +93,15 @@ def _loss(folder: RunFolder, job: Job) -> float:
     return float("inf") if loss is None else float(loss)
 
 
-def _trained(candidate: Candidate, lr: float, jobs: Sequence[Job], folder: RunFolder) -> Trained:
+def _trained(
+    one: Sequence[Candidate], lr: float, jobs: Sequence[Sequence[Job]], *, folder: RunFolder
+) -> Trained:
     return Trained(
-        candidate=candidate,
+        candidates=tuple(one),
         learning_rate=lr,
-        weights=tuple(Path(job.weights) for job in jobs),
-        valid_loss=tuple(_loss(folder, job) for job in jobs),
-        train_s=tuple(folder.finished[job.key]["train_s"] for job in jobs),
+        weights=tuple(tuple(Path(job.weights) for job in fold) for fold in jobs),
+        valid_loss=tuple(tuple(_loss(folder, job) for job in fold) for fold in jobs),
+        train_s=tuple(folder.finished[job.key]["train_s"] for fold in jobs for job in fold),
     )
 
 
@@ -87,7 +123,7 @@ class _Clock:
 
     def tick(self, what: str) -> None:
         self.done += 1
-        finished = sum(key != "baseline" for key in self.folder.finished)
+        finished = sum(not key.startswith("baseline") for key in self.folder.finished)
         left = (time.perf_counter() - self.start) / self.done * (self.total - finished)
         self.progress(f"[{finished}/{self.total}] {what}; about {_duration(left)} left")
 

@@ -1,6 +1,7 @@
-"""Tables and arrays of the user's own, published data sets, and the embedded one."""
+"""Tables and arrays of the user's own, published data sets, and the embedded ones."""
 
 from fuseloom.data.dataset import Dataset, Embedding, ModalitySpec, Schema, SetAside, Table, Text
+from fuseloom.data.interactions import Interactions, make_interactions
 from fuseloom.data.loading import load, read_rows
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.preprocessing import Preprocessor, encode, fit_preprocessors
@@ -15,6 +16,7 @@ from fuseloom.data.state import (
 __all__ = [
     "Dataset",
     "Embedding",
+    "Interactions",
     "ModalitySpec",
     "Preprocessor",
     "ReadOptions",
@@ -25,6 +27,7 @@ __all__ = [
     "encode",
     "fit_preprocessors",
     "load",
+    "make_interactions",
     "make_splits",
     "preprocessors_from_state",
     "preprocessors_state",

@@ -1,6 +1,7 @@
 """A source read the way a schema says: the modalities of its usable rows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,13 @@ def labelled_rows(source: Source, schema: Schema, *, notes: list[str]) -> Datase
     problems: Problems = {}
     modalities = {name: _modality(source, name, s, problems) for name, s in schema.modalities.items()}
     target = _target(source, schema, problems)
-    split = _split(source, schema, problems)
-    return _usable(source, schema, problems, modalities=modalities, target=target, split=split, notes=notes)
+    split = None if schema.split_column is None else _split(source, schema.split_column, problems)
+    folds = [_split(source, column, problems) for column in schema.fold_columns]
+    rows = _usable(source, schema, problems, modalities=modalities, target=target, notes=notes)
+    kept = [row for row in range(len(source)) if row not in problems]
+    return replace(
+        rows, split=None if split is None else split[kept], folds=tuple(fold[kept] for fold in folds)
+    )
 
 
 def unlabelled_rows(source: Source, schema: Schema) -> Dataset:
@@ -52,7 +58,7 @@ def unlabelled_rows(source: Source, schema: Schema) -> Dataset:
     has_target = schema.target is not None and schema.target in source
     target = _target(source, schema, {}) if has_target else None
     notes = [f"{name}: missing in every row" for name in absent]
-    return _usable(source, schema, problems, modalities=modalities, target=target, split=None, notes=notes)
+    return _usable(source, schema, problems, modalities=modalities, target=target, notes=notes)
 
 
 def _usable(
@@ -62,7 +68,6 @@ def _usable(
     *,
     modalities: dict[str, Modality],
     target: NDArray[np.float64] | NDArray[np.object_] | None,
-    split: NDArray[np.str_] | None,
     notes: list[str],
 ) -> Dataset:
     rows = np.array([row for row in range(len(source)) if row not in problems], dtype=np.intp)
@@ -80,7 +85,7 @@ def _usable(
         modalities=modalities,
         target=None if target is None else target[rows],
         ids=[ids[row] for row in rows],
-        split=None if split is None else split[rows],
+        split=None,
         schema=schema,
         set_aside=(*source.set_aside, *aside),
         notes=tuple(notes),
@@ -167,10 +172,8 @@ def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.fl
     return values
 
 
-def _split(source: Source, schema: Schema, problems: Problems) -> NDArray[np.str_] | None:
-    if schema.split_column is None:
-        return None
-    words = as_strings(source.column(schema.split_column, role="split_column"))
+def _split(source: Source, column: str, problems: Problems) -> NDArray[np.str_]:
+    words = as_strings(source.column(column, role="split_column"))
     split = [SPLIT_WORDS.get(str(word).lower(), "") for word in words]
     for row, name in enumerate(split):
         if not name:

@@ -97,6 +97,7 @@ class Schema:
     """Whether the target was read as numbers or as names of classes."""
     id_column: str | None = None
     split_column: str | None = None
+    fold_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,8 @@ class Dataset:
     """Row-aligned modalities with their target.
 
     ``target`` holds raw values, strings or float64 (in rows read for prediction also ``None`` and NaN, where
-    it is not known); ``split`` holds ``train``, ``valid`` or ``test`` per row where the source gives one.
+    it is not known); ``split`` holds ``train``, ``valid`` or ``test`` per row where the source gives one, and
+    ``folds`` several of that kind where it gives folds.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Dataset:
     ids: Sequence[str]
     split: NDArray[np.str_] | None
     schema: Schema
+    folds: Sequence[NDArray[np.str_]] = ()
     set_aside: Sequence[SetAside] = ()
     notes: Sequence[str] = ()
 

@@ -1,11 +1,14 @@
-"""The published sets by name, and by the files in their folder."""
+"""The embedded sets by name, the published ones by the files in their folder."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fuseloom.data import mfeat, mosi
 from fuseloom.data.digits import read_digits
+from fuseloom.data.interactions import NAMED_SETTINGS, read_interactions
+from fuseloom.data.reviews import read_reviews
 from fuseloom.data.source import Source
 from fuseloom.errors import DataError, UnknownNameError, did_you_mean
 
@@ -21,7 +24,11 @@ class PublishedSet:
     read: Callable[[Path], Source]
 
 
-EMBEDDED: Mapping[str, Callable[[], Source]] = {"digits": read_digits}
+EMBEDDED: Mapping[str, Callable[[], Source]] = {
+    "digits": read_digits,
+    "reviews": read_reviews,
+    **{name: partial(read_interactions, name) for name in NAMED_SETTINGS},
+}
 """Sets that need no file."""
 
 _IN_FOLDERS = {
@@ -34,8 +41,8 @@ def list_sets() -> list[str]:
     """Names of all sets, sorted.
 
     Example:
-        >>> list_sets()
-        ['digits', 'mfeat', 'mosi']
+        >>> list_sets()[:3]
+        ['digits', 'interactions', 'interactions-redundancy']
     """
     return sorted([*EMBEDDED, *_IN_FOLDERS])
 

@@ -28,3 +28,5 @@ class ReadOptions:
     """Column whose values name the rows."""
     split_column: str | None = None
     """Column that says train, valid or test."""
+    fold_columns: tuple[str, ...] = ()
+    """The same for several folds, a column each; ``fold*`` stands for all that match."""

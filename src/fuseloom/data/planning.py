@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from fuseloom.data.cells import Cells
@@ -45,13 +46,17 @@ def plan(source: Source, options: ReadOptions) -> tuple[Schema, list[str]]:
     _check_kinds(source, options)
     target = _target(source, options)
     free = _unclaimed(source, options, target)
-    split = options.split_column if options.split_column is not None else _found_split(source, free)
+    folds = _fold_columns(source, options)
+    split = options.split_column
+    if split is None and not folds:
+        split = _found_split(source, free)
     row_id = options.id_column if options.id_column is not None else _found_id(free, split)
     roles = {"target": target, "split_column": split, "id_column": row_id}
     for role, name in roles.items():
         if name is not None:
             source.column(name, role=role)
-    planned, notes = _modalities(source, options, {name: role for role, name in roles.items() if name})
+    taken = {name: role for role, name in roles.items() if name} | dict.fromkeys(folds, "fold_columns")
+    planned, notes = _modalities(source, options, taken)
     schema = Schema(
         source_format=source.source_format,
         modalities=_checked(planned, source),
@@ -59,6 +64,7 @@ def plan(source: Source, options: ReadOptions) -> tuple[Schema, list[str]]:
         target_kind=_target_kind(source, options, target),
         id_column=row_id,
         split_column=split,
+        fold_columns=folds,
     )
     return schema, [_target_note(schema), *_role_notes(schema, options), *notes]
 
@@ -77,7 +83,8 @@ def _check_kinds(source: Source, options: ReadOptions) -> None:
 def _unclaimed(source: Source, options: ReadOptions, target: str) -> dict[str, Cells]:
     """Columns nobody has said anything about."""
     named = [c for entry in (*options.text, *options.tabular) for c in split_group(entry, source.columns)[1]]
-    claimed = {target, options.id_column, options.split_column, *options.kinds, *named}
+    roles = {target, options.id_column, options.split_column, *_fold_columns(source, options)}
+    claimed = {*roles, *options.kinds, *named}
     columns = {**source.labels, **source.columns}
     return {name: cells for name, cells in columns.items() if name not in claimed}
 
@@ -101,6 +108,21 @@ def _target_kind(source: Source, options: ReadOptions, target: str) -> Literal["
     if kind is None:
         kind = infer_kind(source.column(target, role="target"), decimal_comma=source.decimal_comma)
     return "number" if kind == "number" else "category"
+
+
+def _fold_columns(source: Source, options: ReadOptions) -> tuple[str, ...]:
+    if options.fold_columns and options.split_column is not None:
+        raise DataError("split_column and fold_columns must not both be given. Name the folds only.")
+    columns = [*source.labels, *source.columns]
+    found: list[str] = []
+    for name in options.fold_columns:
+        matches = [name] if name in columns else [one for one in columns if fnmatchcase(one, name)]
+        if not matches:
+            raise DataError(
+                f"fold_columns must name columns of {source.name}, got {name!r}.{did_you_mean(name, columns)}"
+            )
+        found += matches
+    return tuple(dict.fromkeys(found))
 
 
 def _found_split(source: Source, free: Mapping[str, Cells]) -> str | None:

@@ -49,6 +49,7 @@ def schema_from_state(state: Mapping[str, Any]) -> Schema:
             one["name"]: ModalitySpec(kind=one["kind"], columns=dict(one["columns"]))
             for one in state["modalities"]
         }
-        return Schema(**{**state, "modalities": modalities})
+        folds = tuple(state.get("fold_columns", ()))
+        return Schema(**{**state, "modalities": modalities, "fold_columns": folds})
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"The state of a schema must have its entries, got one without: {error}.") from None

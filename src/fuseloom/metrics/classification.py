@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["accuracy", "auc", "balanced_accuracy", "log_loss", "macro_f1"]
+from fuseloom.metrics._labels import label_f1
+
+__all__ = ["accuracy", "auc", "balanced_accuracy", "log_loss", "macro_f1", "weighted_f1"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -30,6 +32,11 @@ def macro_f1(probabilities: Floats, target: Ints) -> float:
         hits = ((predicted == k) & (target == k)).sum()
         scores.append(2 * hits / ((predicted == k).sum() + (target == k).sum()))
     return float(np.mean(scores))
+
+
+def weighted_f1(probabilities: Floats, target: Ints) -> float:
+    """Mean F1 over the classes of the target, each weighted by its share of the rows."""
+    return label_f1(probabilities.argmax(-1), target)
 
 
 def auc(probabilities: Floats, target: Ints) -> float:

@@ -1,4 +1,4 @@
-"""The generic assembly: ``(stage -> exchange?)* -> merge -> head``."""
+"""The generic assembly: ``(stage -> exchange?)* -> merge -> head``, or heads before a merge of decisions."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,6 +11,7 @@ from fuseloom.errors import ModalityError, OptionError, did_you_mean
 from fuseloom.exchange import Exchange
 from fuseloom.merge import Merge
 from fuseloom.registry import card, create, list_fusions, lookup
+from fuseloom.tasks import Task
 from fuseloom.types import Masks, Streams, Trace
 
 __all__ = ["FusionModel", "FusionSpec", "ModelConfig", "build_model"]
@@ -22,12 +23,14 @@ class FusionModel(nn.Module):
     Args:
         encoders: Modality name -> encoder.
         merge: Takes the streams after the last stage.
-        head: Takes what the merge gives.
+        head: Takes what the merge gives; or, before a merge of decisions, modality name -> head; or None
+            behind a merge whose output is the prediction itself.
         exchanges: Stage number -> exchange that stands behind it; negative numbers count from the end. An
             encoder with fewer stages than the longest joins late: its last stage runs with theirs.
 
     Raises:
-        ModalityError: the merge or an exchange was built for other modalities than the encoders.
+        ModalityError: the merge, an exchange or the heads were built for other modalities than the encoders.
+        OptionError: the level of the merge and the kind of head do not fit.
 
     Example:
         >>> import torch
@@ -43,7 +46,7 @@ class FusionModel(nn.Module):
         self,
         encoders: Mapping[str, Encoder],
         merge: Merge,
-        head: nn.Module,
+        head: nn.Module | Mapping[str, nn.Module] | None,
         *,
         exchanges: Mapping[int, Exchange] | None = None,
     ) -> None:
@@ -53,12 +56,13 @@ class FusionModel(nn.Module):
         behind = {stage % self.depth: part for stage, part in (exchanges or {}).items()}
         self.exchanges = nn.ModuleDict({str(stage): behind[stage] for stage in sorted(behind)})
         self.merge = merge
-        self.head = head
-        for part in [merge, *behind.values()]:
-            if part.dims.keys() != encoders.keys():
-                raise ModalityError(
-                    f"{type(part).__name__} must be built for {sorted(encoders)}, got {sorted(part.dims)}."
-                )
+        _check_level(merge, head)
+        self.decisions = nn.ModuleDict(head if isinstance(head, Mapping) else {})
+        self.head = head if isinstance(head, nn.Module) else nn.Identity()
+        built = [(type(part).__name__, part.dims.keys()) for part in (merge, *behind.values())]
+        for owner, names in [*built, *([("head", head.keys())] if isinstance(head, Mapping) else [])]:
+            if names != encoders.keys():
+                raise ModalityError(f"{owner} must be built for {sorted(encoders)}, got {sorted(names)}.")
 
     def forward(
         self,
@@ -96,6 +100,8 @@ class FusionModel(nn.Module):
 
     def fuse(self, streams: Streams, masks: Masks, *, trace: Trace | None = None) -> Tensor:
         """Outputs ``[B, K]`` of encoded streams."""
+        for name, decide in self.decisions.items():
+            streams = streams | {name: decide(streams[name])}
         fused = self.merge(streams, masks, trace=None if trace is None else trace.scope("merge"))
         outputs: Tensor = self.head(fused)
         return outputs
@@ -111,6 +117,19 @@ class FusionModel(nn.Module):
             if mask is not None:
                 kept[name] = mask
         return values, kept
+
+
+def _check_level(merge: Merge, head: nn.Module | Mapping[str, nn.Module] | None) -> None:
+    wanted, fits = {
+        "stream": ("one head behind it", isinstance(head, nn.Module)),
+        "decision": ("one head per modality before it", isinstance(head, Mapping)),
+        "output": ("no head", head is None),
+    }[merge.card.level]
+    if not fits:
+        raise OptionError(
+            f"{type(merge).__name__}, a merge of level {merge.card.level!r}, must have {wanted}, got "
+            f"{type(head).__name__}."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,13 +195,22 @@ class ModelConfig:
         return cls(**state)
 
 
-def build_model(config: ModelConfig, head: nn.Module) -> FusionModel:
-    """Assemble encoders, exchanges, merge and head; weights come from torch's global generator."""
+def build_model(config: ModelConfig, task: Task) -> FusionModel:
+    """Assemble encoders, exchanges, merge and the task's head; weights come from torch's global generator."""
     encoders = {name: _build_encoder(options, config) for name, options in config.encoders.items()}
     spec = FusionSpec.parse(config.fusion)
     dims = {name: encoder.dims[-1] for name, encoder in encoders.items()}
     parts = [create(name, dims, **config.options.get(name, {})) for name in spec.exchanges]
-    merge = create(spec.merge, dims, dim=config.dim, **config.options.get(spec.merge, {}))
+    level, options = card(spec.merge).level, config.options.get(spec.merge, {})
+    head: nn.Module | dict[str, nn.Module] | None = None
+    if level == "stream":
+        merge = create(spec.merge, dims, dim=config.dim, **options)
+        head = task.head(config.dim, dropout=config.dropout)
+    elif level == "decision":
+        merge = create(spec.merge, dict.fromkeys(dims, task.num_outputs), **options)
+        head = {name: task.head(width, dropout=config.dropout) for name, width in dims.items()}
+    else:
+        merge = create(spec.merge, dims, dim=task.num_outputs, **options)
     return FusionModel(encoders, merge, head, exchanges=dict(enumerate(parts, start=-len(parts))))
 
 

@@ -2,16 +2,49 @@
 
 from fuseloom.nn.attention import attend, attention_weights
 from fuseloom.nn.embed import linear_each, stack_masks
+from fuseloom.nn.gates import entropy, gumbel, sample_one, sigmoid, soft, sparsemax, straight_through
+from fuseloom.nn.gaussians import product_of_gaussians
 from fuseloom.nn.linear import sum_of_linears
 from fuseloom.nn.masked import masked_max, masked_mean, masked_softmax
+from fuseloom.nn.perceptron import perceptron
+from fuseloom.nn.polynomial import PolynomialFeatures, count_monomials
+from fuseloom.nn.products import subset_products
+from fuseloom.nn.reinforce import Reinforce
+from fuseloom.nn.routing import route
+from fuseloom.nn.transformer import (
+    SinusoidalPositions,
+    TransformerEncoder,
+    convert_transformer,
+    divisible_width,
+    masked_last,
+)
 
 __all__ = [
+    "PolynomialFeatures",
+    "Reinforce",
+    "SinusoidalPositions",
+    "TransformerEncoder",
     "attend",
     "attention_weights",
+    "convert_transformer",
+    "count_monomials",
+    "divisible_width",
+    "entropy",
+    "gumbel",
     "linear_each",
+    "masked_last",
     "masked_max",
     "masked_mean",
     "masked_softmax",
+    "perceptron",
+    "product_of_gaussians",
+    "route",
+    "sample_one",
+    "sigmoid",
+    "soft",
+    "sparsemax",
     "stack_masks",
+    "straight_through",
+    "subset_products",
     "sum_of_linears",
 ]

@@ -47,6 +47,7 @@ def to_html(comparison: Comparison) -> str:
         plots=_plots(comparison, decimals),
         marks={role: _legend_mark(role) for role in ("fusion", "unimodal", "baseline")},
         config=_flat(comparison.config),
+        spread=words.spread(comparison),
         total_rows=sum(comparison.data.rows.values()),
         shown_rows=_SHOWN_ROWS,
     )

@@ -13,10 +13,12 @@ from fuseloom.report.words import (
     megabytes,
     milliseconds,
     printable,
+    runs,
     score,
     score_decimals,
     seconds,
     signed,
+    spread,
 )
 
 __all__ = ["leaderboard_text"]
@@ -47,10 +49,9 @@ def leaderboard_text(comparison: Comparison) -> str:
 def _headline(comparison: Comparison) -> str:
     direction = "higher" if comparison.higher_is_better else "lower"
     rows = sum(comparison.data.rows.values())
-    seeds = "1 seed" if comparison.seeds == 1 else f"{comparison.seeds} seeds"
     return (
         f"{comparison.data.name}: {comparison.task} of {comparison.data.target}, {rows:,} rows, "
-        f"{comparison.metric} ({direction} is better), {seeds}, {seconds(comparison.total_s)}"
+        f"{comparison.metric} ({direction} is better), {runs(comparison)}, {seconds(comparison.total_s)}"
     )
 
 
@@ -77,8 +78,8 @@ def _cells(entry: Entry, decimals: int) -> list[str]:
 
 def _legend(comparison: Comparison) -> str:
     parts = ["* recommended", "sorted by validation score"]
-    if comparison.seeds > 1:
-        parts.append(f"[low, high] = 95 % interval over {comparison.seeds} seeds")
+    if over := spread(comparison):
+        parts.append(f"[low, high] = 95 % interval over {over}")
     return "; ".join([*parts, "Train per run, Predict per row, Memory of one training step."])
 
 

@@ -64,7 +64,7 @@ def _axis(comparison: Comparison, layout: Layout) -> Axis:
     low, high = span(entry.test.mean for entry in shown)
     # An interval from two seeds can be wider than everything else together: its end becomes an arrow.
     room = 0.6 * (high - low) or math.inf
-    ends = chain.from_iterable((*entry.test_by_seed, entry.test.low, entry.test.high) for entry in shown)
+    ends = chain.from_iterable((*entry.test_by_run, entry.test.low, entry.test.high) for entry in shown)
     near = [end for end in ends if end is not None and low - room <= end <= high + room]
     low, high = span([low, high, *near])
     margin = 0.03 * (high - low)
@@ -143,7 +143,7 @@ def _dots(entry: Entry, axis: Axis, y: float, *, chosen: bool) -> str:
         return _end(axis.place(mean), y, side, cut=True)
     seeds = (
         element("circle", cx=axis.place(value), cy=y + 8, r=2.2, class_="seed")
-        for value in entry.test_by_seed
-        if math.isfinite(value) and axis.shows(value) and len(entry.test_by_seed) > 1
+        for value in entry.test_by_run
+        if math.isfinite(value) and axis.shows(value) and len(entry.test_by_run) > 1
     )
     return marker(entry.role, axis.place(mean), y, size=7 if chosen else 5) + "".join(seeds)

@@ -16,10 +16,12 @@ __all__ = [
     "megabytes",
     "milliseconds",
     "printable",
+    "runs",
     "score",
     "score_decimals",
     "seconds",
     "signed",
+    "spread",
 ]
 
 ABSENT = "n/a"
@@ -74,6 +76,23 @@ def columns(text: str) -> int:
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
         for char in text
     )
+
+
+def runs(comparison: Comparison) -> str:
+    """How often every model was trained: ``3 seeds``, or ``5 folds, 3 seeds``."""
+    seeds, folds = _many(comparison.seeds, "seed"), _many(comparison.data.folds, "fold")
+    return seeds if comparison.data.folds == 1 else f"{folds}, {seeds}"
+
+
+def spread(comparison: Comparison) -> str:
+    """What the intervals of scores are over: ``5 folds``, ``3 seeds``, or nothing."""
+    if comparison.data.folds > 1:
+        return _many(comparison.data.folds, "fold")
+    return _many(comparison.seeds, "seed") if comparison.seeds > 1 else ""
+
+
+def _many(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def score_decimals(comparison: Comparison) -> int:

@@ -77,8 +77,13 @@ class Task(ABC):
         """Raw targets ``[N]`` to what the loss and the metrics compare with."""
 
     @abstractmethod
+    def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Losses ``[B]`` of outputs ``[B, K]`` against encoded targets ``[B]``."""
+
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean loss of outputs ``[B, K]`` against encoded targets ``[B]``, rows weighted."""
+        losses = self.losses(outputs, target)
+        return losses.mean() if weight is None else (losses * weight).sum() / weight.sum()
 
     @abstractmethod
     def predict(self, outputs: Floats) -> Floats:

@@ -9,7 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fuseloom.errors import DataError
-from fuseloom.metrics.classification import accuracy, auc, balanced_accuracy, log_loss, macro_f1
+from fuseloom.metrics.classification import (
+    accuracy,
+    auc,
+    balanced_accuracy,
+    log_loss,
+    macro_f1,
+    weighted_f1,
+)
 from fuseloom.registry import register
 from fuseloom.tasks._base import Floats, Metric, Task
 
@@ -34,6 +41,7 @@ class Classification(Task):
         "accuracy": Metric(function=accuracy),
         "balanced_accuracy": Metric(function=balanced_accuracy),
         "macro_f1": Metric(function=macro_f1),
+        "weighted_f1": Metric(function=weighted_f1),
         "auc": Metric(function=auc),
         "log_loss": Metric(function=log_loss, higher_is_better=False, bounded=False),
     }
@@ -72,10 +80,8 @@ class Classification(Task):
             raise DataError(f"target must be one of {list(self.classes)}, got {unknown[0]!r}.")
         return np.array([places[label] for label in labels], dtype=np.int64)
 
-    def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        if weight is None:
-            return F.cross_entropy(outputs, target)
-        return (F.cross_entropy(outputs, target, reduction="none") * weight).sum() / weight.sum()
+    def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, target, reduction="none")
 
     def predict(self, outputs: Floats) -> Floats:
         shifted = np.exp(outputs.astype(np.float64) - outputs.max(-1, keepdims=True))

@@ -1,6 +1,7 @@
 """One number."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from fuseloom.errors import DataError
 from fuseloom.metrics.regression import mae, pearson, r2, rmse
+from fuseloom.metrics.sentiment import VARIANTS, acc2, acc5, acc7, f1
 from fuseloom.registry import register
 from fuseloom.tasks._base import Floats, Metric, Task
 
@@ -34,6 +36,10 @@ class Regression(Task):
         "rmse": Metric(function=rmse, higher_is_better=False, bounded=False),
         "mae": Metric(function=mae, higher_is_better=False, bounded=False),
         "pearson": Metric(function=pearson),
+        "acc5": Metric(function=acc5),
+        "acc7": Metric(function=acc7),
+        **{f"acc2_{name}": Metric(function=partial(acc2, variant=name)) for name in VARIANTS},
+        **{f"f1_{name}": Metric(function=partial(f1, variant=name)) for name in VARIANTS},
     }
     default_metric = "r2"
     loss_metric = "rmse"
@@ -64,10 +70,9 @@ class Regression(Task):
     def encode(self, target: NDArray[Any]) -> NDArray[Any]:
         return _numbers(target)
 
-    def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
         wanted = ((target - self.mean) / self.scale).to(outputs.dtype)
-        error = (outputs[:, 0] - wanted).square()
-        return error.mean() if weight is None else (error * weight).sum() / weight.sum()
+        return (outputs[:, 0] - wanted).square()
 
     def predict(self, outputs: Floats) -> Floats:
         return outputs[:, 0].astype(np.float64) * self.scale + self.mean

@@ -109,8 +109,9 @@ class Case:
         Raises:
             ContractError: it makes no part, or the part has no card.
         """
-        found = build if inspect.isclass(build) else type(_first_part(build))
-        card = getattr(found, "card", None)
+        part = build if inspect.isclass(build) else _first_part(build)
+        card = getattr(part, "card", None)  # an instance's: options may change a claim
+        found = build if inspect.isclass(build) else type(part)
         if not isinstance(card, Card):
             raise ContractError(
                 f"{found.__name__} breaks 'claims_complete': card must be a Card, got {card!r}. Every part "

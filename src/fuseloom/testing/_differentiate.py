@@ -10,7 +10,7 @@ from fuseloom.errors import ContractError
 from fuseloom.testing._case import Case
 from fuseloom.types import Streams, Trace
 
-__all__ = ["Gradients", "differentiate", "score"]
+__all__ = ["Gradients", "differentiate", "score", "traced_score"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def differentiate(
     """
     leaves = {name: value.detach().clone().requires_grad_() for name, value in streams.items()}
     output = case.run(part, leaves, masks, trace=trace)
-    loss = score(output) + (trace.total_loss() if trace is not None else 0.0)
+    loss = score(output) if trace is None else traced_score(output, trace)
     if not loss.requires_grad:
         raise ContractError("output must be differentiable, got one without a gradient.")
     parameters = {name: value for name, value in part.named_parameters() if value.requires_grad}
@@ -57,6 +57,17 @@ def differentiate(
 def _reached(names: Iterable[str], gradients: Iterable[Tensor | None]) -> dict[str, Tensor]:
     pairs = zip(names, gradients, strict=True)
     return {name: gradient for name, gradient in pairs if gradient is not None}
+
+
+def traced_score(output: Mapping[str, Tensor], trace: Trace) -> Tensor:
+    """`score` of the output and of the predictions filed, plus the losses, as a training step adds them."""
+    total = score(output) + trace.total_loss()
+    for name, prediction in trace.predictions.items():
+        total = total + score({name: prediction})
+    losses = [value.detach().flatten(1).square().mean(1) for value in output.values()]
+    for function in trace.feedbacks.values():
+        total = total + function(torch.stack(losses).sum(0))
+    return total
 
 
 def score(output: Mapping[str, Tensor]) -> Tensor:

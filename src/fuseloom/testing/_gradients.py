@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fuseloom.testing._case import Case, Layout
-from fuseloom.testing._differentiate import differentiate, score
+from fuseloom.testing._differentiate import differentiate, traced_score
 from fuseloom.testing._expect import expect, expect_equal
 from fuseloom.types import Trace
 
@@ -57,7 +57,7 @@ def parameters_learn(case: Case) -> None:
 
 def _step(case: Case, part: nn.Module, layout: Layout) -> None:
     trace = Trace()
-    loss = score(case.run(part, layout.draw(), layout.gap_masks(), trace=trace)) + trace.total_loss()
+    loss = traced_score(case.run(part, layout.draw(), layout.gap_masks(), trace=trace), trace)
     expect(loss.requires_grad, "loss", "differentiable", "one without a gradient")
     torch.autograd.backward(loss)
     torch.optim.SGD(part.parameters(), lr=0.1).step()

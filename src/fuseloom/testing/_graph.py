@@ -105,7 +105,7 @@ def inductor_equal(case: Case) -> None:
 
 
 def _expect_compiled(case: Case, backend: str) -> None:
-    layout = case.main_layout(most=2).resized(6, 10)
+    layout = case.main_layout(most=2).resized(8, 10)
     part, compiled = case.fresh(layout), case.fresh(layout)
     torch._dynamo.reset()
     try:

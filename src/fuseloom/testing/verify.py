@@ -1,7 +1,7 @@
 """Golden cases against this implementation: every stored tensor is compared, or the case fails."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -186,7 +186,7 @@ def _listed(what: str, names: Iterable[str]) -> list[str]:
 
 
 def _idle(case: GoldenCase, runner: Runner) -> tuple[str, ...]:
-    patterns: Sequence[str] = runner.idle.get(str(case.mode), ())
+    patterns = runner.idle(case)
     return tuple(sorted(n for n in case.weights if any(fnmatchcase(n, pattern) for pattern in patterns)))
 
 

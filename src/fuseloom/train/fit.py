@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fuseloom.errors import OptionError
+from fuseloom.part import Staged
 from fuseloom.tasks import Task
+from fuseloom.train.flat import flat_parameters
 from fuseloom.train.step import training_step
 from fuseloom.types import Batch
 
@@ -33,13 +35,20 @@ class FitConfig:
     """Passes over the training rows at most."""
     patience: int = 10
     """Epochs without a better validation loss before the run stops."""
+    sequential: bool = False
+    """Whether the stages of a model (those of ``mro``, ``linear_logits``) are fitted one after another."""
     seed: int = 0
     """Of the weights, the order of rows and dropout."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             zero_allowed = name == "weight_decay" and value == 0
-            if name != "seed" and value is not None and not value > 0 and not zero_allowed:
+            if (
+                name not in ("seed", "sequential")
+                and value is not None
+                and not value > 0
+                and not zero_allowed
+            ):
                 raise OptionError(f"{name} must be positive, got {value}.")
 
     def rows_per_step(self, num_rows: int) -> int:
@@ -86,16 +95,46 @@ def fit(
         valid: All validation rows.
         task: Gives the loss.
         config: The run's settings; equal settings and data give equal weights.
+
+    Raises:
+        OptionError: the model is to be fitted in stages and has none.
     """
-    start = time.perf_counter()
+    start, epochs, best = time.perf_counter(), 0, float("inf")
     with seeded(config.seed):
         model = build()
         if (first := next(iter(train.inputs.values()), None)) is not None:
             model.to(first.device)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
-        best, best_weights, waited, epoch = float("inf"), _copy(model), 0, 0
+        for _ in _stages(model) if config.sequential else range(1):
+            best, more = _descend(model, train, valid, task, config)
+            epochs += more
+    model.eval()
+    return model, FitResult(valid_loss=best, epochs=epochs, train_s=time.perf_counter() - start)
+
+
+def _stages(model: nn.Module) -> Iterator[int]:
+    """Focus the model on one stage after another; what has none is trained with the first."""
+    staged = next((part for part in model.modules() if isinstance(part, Staged)), None)
+    if staged is None:
+        raise OptionError("sequential must be False for a model without stages, got True. Fit mro so.")
+    own = {id(parameter) for parameter in staged.parameters()}
+    others = [value for value in model.parameters() if id(value) not in own and value.requires_grad]
+    for stage in range(staged.num_stages):
+        staged.focus(stage)
+        for parameter in others:
+            parameter.requires_grad_(stage == 0)
+        yield stage
+    staged.focus(None)
+    for parameter in others:
+        parameter.requires_grad_(True)
+
+
+def _descend(
+    model: nn.Module, train: Batch, valid: Batch, task: Task, config: FitConfig
+) -> tuple[float, int]:
+    """Train what requires a gradient until patience ends; gives the lowest validation loss and the epochs."""
+    best, best_weights, waited, epoch = float("inf"), _copy(model), 0, 0
+    with flat_parameters(model) as parameters:
+        optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         while epoch < config.max_epochs and waited < config.patience:
             _run_epoch(model, train, task, optimizer, config.rows_per_step(len(train)))
             epoch, waited = epoch + 1, waited + 1
@@ -103,18 +142,16 @@ def fit(
             if loss < best:
                 best, best_weights, waited = loss, _copy(model), 0
     model.load_state_dict(best_weights)
-    model.eval()
-    return model, FitResult(valid_loss=best, epochs=epoch, train_s=time.perf_counter() - start)
+    return best, epoch
 
 
 def _run_epoch(
     model: nn.Module, train: Batch, task: Task, optimizer: torch.optim.Optimizer, batch_size: int
 ) -> None:
     model.train()
-    order = torch.randperm(len(train))
+    shuffled = train.take(torch.randperm(len(train)).to(_device(train)))
     for start in range(0, len(train), batch_size):
-        rows = order[start : start + batch_size]
-        training_step(model, train.take(rows.to(_device(train))), task, optimizer)
+        training_step(model, shuffled.take(slice(start, start + batch_size)), task, optimizer)
 
 
 def _mean_loss(model: nn.Module, rows: Batch, task: Task) -> float:

@@ -75,7 +75,7 @@ class SavedModel:
         try:
             config = ModelConfig.from_state(state["model"])
             task = lookup(state["task"]["name"], kind="task").from_state(state["task"])
-            model = build_model(config, task.head(config.dim, dropout=config.dropout))
+            model = build_model(config, task)
             model.load_state_dict(load_file(folder / "model.safetensors"))
             summary = (folder / "README.md").read_text(encoding="utf-8")
             schema = schema_from_state(state["schema"])

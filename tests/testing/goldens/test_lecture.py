@@ -29,7 +29,9 @@ def altered(case: Path, name: str, folder: Path) -> Path:
     tensors = load_file(case.with_suffix(".safetensors"))
     values = tensors[name].view(-1)
     count = len(values) if name.startswith(("input.", "weight.")) else 1
-    values[:count] += torch.linspace(1, 2, count).to(values.dtype)
+    step = torch.linspace(1, 2, count)
+    step[1::2] *= -1  # up and down: a score that only looks at the order of its inputs changes too
+    values[:count] += step.to(values.dtype)
     save_file(tensors, folder / f"{case.stem}.safetensors")
     return Path(shutil.copy(case, folder / case.name))
 

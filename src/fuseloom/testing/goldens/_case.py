@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -164,11 +164,11 @@ class Runner:
 
     Args:
         run: Builds the part through its converter, runs it and returns tensors under their stored names.
-        idle: Mode -> patterns of weights that cannot influence any tensor of a case in that mode.
+        idle: Gives patterns of the weights that cannot influence any tensor of a case.
     """
 
     run: Callable[[Given], dict[str, Tensor]]
-    idle: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    idle: Callable[[GoldenCase], tuple[str, ...]] = lambda _: ()
 
 
 def read_case(path: Path) -> GoldenCase:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from fuseloom.errors import DataError
 from fuseloom.merge.concat import Concat, convert_concat
 from fuseloom.merge.low_rank import LowRank, convert_low_rank
-from fuseloom.testing.goldens._case import Given, Runner, apply_part, gradients, leaf, load_module
+from fuseloom.testing.goldens._case import Given, GoldenCase, Runner, apply_part, gradients, leaf, load_module
 
 __all__ = ["RUNNERS", "SubNet", "TextSubNet", "run_sub_nets"]
 
@@ -139,11 +139,15 @@ def _numbered(given: Given) -> dict[str, Tensor]:
     return {f"m{i}": leaf(given.inputs[f"m{i}"]) for i in range(count)}
 
 
+def _idle_in_training(case: GoldenCase) -> tuple[str, ...]:
+    # In training a BatchNorm normalises by the batch.
+    return ("*.norm.running_mean", "*.norm.running_var") if case.mode == "train" else ()
+
+
 RUNNERS: Mapping[str, Runner] = {
     "lecture/lmf": Runner(
         run=_lmf,
-        # In training a BatchNorm normalises by the batch.
-        idle={"train": ("*.norm.running_mean", "*.norm.running_var")},
+        idle=_idle_in_training,
     ),
     "lecture/mb_concat": Runner(run=_concat),
     "lecture/mb_concatwithlinear": Runner(run=_concat_with_linear),
