@@ -61,8 +61,10 @@ shapes: $(STAMP) ## Tests of tensor functions and parts with their shape annotat
 	@$(BIN)/pytest -q -m "not compile and not slow" "--jaxtyping-packages=$(SHAPES)" \
 	  tests/nn tests/merge tests/exchange
 
-bench: $(STAMP) ## How far each part is from its floor
-	@$(BIN)/python benchmarks/parts.py
+bench: $(STAMP) ## How far each part is from its floor, into docs/measured.md
+	@$(BIN)/python benchmarks/merge.py --compile
+	@$(BIN)/python benchmarks/exchange.py
+	@$(BIN)/python benchmarks/pages.py
 
 bench-data: $(STAMP) ## What compare finds on real data, in the folder that FUSELOOM_TEST_DATA names
 	@$(BIN)/python benchmarks/real_data.py "$(FUSELOOM_TEST_DATA)" --json benchmarks/results/real_data.json

@@ -198,6 +198,16 @@ def test_experts_are_merges_by_name_and_plain_where_these_take_no_single_modalit
     assert Dynamic(DIMS, expert="attention_pool").expert["first"].name == "attention_pool"
 
 
+@pytest.mark.parametrize("expert", ["gated", "attention_pool"])
+def test_experts_get_tokens_as_they_are(expert: str, case: Any) -> None:
+    merge = Dynamic(case.dims, expert=expert, gate={"kind": "soft"})
+    trace = Trace()
+    fused = merge(case.streams, case.masks, trace=trace)
+    outputs = [merge.run_expert(name, case.streams, case.masks) for name in merge.experts]
+    expected = sum(w[:, None] * y for w, y in zip(trace.records["gate"].unbind(1), outputs, strict=True))
+    torch.testing.assert_close(fused, expected)
+
+
 def test_losses_and_records_of_experts_are_filed_under_their_names() -> None:
     trace = Trace()
     Dynamic(DIMS, expert="weighted_sum")(draw(2), trace=trace)

@@ -107,8 +107,8 @@ def test_the_order_limits_the_terms():
 @pytest.mark.parametrize("form", ["early", "tensor"])
 def test_predictions_start_small(count, form):
     dims = {f"m{i}": 32 for i in range(count)}
-    given = {name: torch.randn(2000, 32) for name in dims}
-    assert 0.1 < create("mro", dims, dim=4, form=form)(given).std() < 6
+    given = {name: torch.randn(500, 32) for name in dims}
+    assert 0.1 < create("mro", dims, dim=4, form=form, hidden=(8,))(given).std() < 6
 
 
 def test_places_of_the_interaction_terms():

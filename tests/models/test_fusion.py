@@ -84,7 +84,7 @@ def test_heads_for_other_modalities_are_refused():
 def test_decisions_are_made_before_their_merge():
     model, given = build("late"), rows()
     assert isinstance(model.head, nn.Identity)
-    streams, masks = model.encode(given)
+    streams, _ = model.encode(given)
     votes = [model.decisions["text"](streams["text"]), model.decisions["audio"](streams["audio"]).mean(1)]
     torch.testing.assert_close(model(given), sum(votes) / 2)
 

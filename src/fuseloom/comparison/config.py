@@ -1,7 +1,7 @@
 """What a comparison depends on, and the models it compares."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from fuseloom.errors import OptionError
@@ -28,8 +28,10 @@ class CompareConfig:
     """A metric of the task; its default is stated in the report."""
     seeds: int = 3
     """Training runs per model, with seeds 0, 1, ..."""
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    learning_rates: tuple[float, ...] = (5e-4, 1.5e-3, 5e-3)
     """Tried with seed 0; the lowest validation loss decides."""
+    search_epochs: int = 10
+    """For how long each learning rate is tried; the best one is then trained to the end."""
     folds: int | None = None
     """How many folds to make, where the data give no splits; None for one split."""
     split_seed: int = 0
@@ -57,7 +59,7 @@ class CompareConfig:
             raise OptionError(f"margin must be in [0, 1), got {self.margin}.")
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout must be in [0, 1), got {self.dropout}.")
-        self.fit(self.learning_rates[0], 0)
+        self.search(self.learning_rates[0])
 
     @property
     def named_fusions(self) -> list[str]:
@@ -74,6 +76,10 @@ class CompareConfig:
     def fit(self, lr: float, seed: int) -> FitConfig:
         """Settings of one training run."""
         return FitConfig(lr=lr, seed=seed, max_epochs=self.max_epochs, batch_size=self.batch_size)
+
+    def search(self, lr: float) -> FitConfig:
+        """Settings of the run that tries a learning rate."""
+        return replace(self.fit(lr, 0), max_epochs=min(self.search_epochs, self.max_epochs))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,12 +54,12 @@ def run_comparison(
         progress(line)
     request = {"config": config.state(), "metric": metric[0], "data": fingerprint(folds)}
     folder = RunFolder.open(out, request, overwrite=overwrite)
-    with one_thread():
-        baselines = [
-            run_baseline(fold.rows, fold.task, fold.encoders, folder, fold=place)
-            for place, fold in enumerate(folds)
-        ]
     with workers(num_workers, [fold.rows for fold in folds], first.task, out) as run:
+        with one_thread():  # while the workers start
+            baselines = [
+                run_baseline(fold.rows, fold.task, fold.encoders, folder, fold=place)
+                for place, fold in enumerate(folds)
+            ]
         trained = train_all(everyone, config, folder, run, progress)
     progress("scoring the test data, once")
     with one_thread():

@@ -45,7 +45,7 @@ def train_all(
     run: Runner,
     progress: Progress,
 ) -> list[Trained]:
-    """Try each learning rate with seed 0 in every fold, then train the other seeds with the best one.
+    """Try each learning rate with seed 0 in every fold for a few epochs, then train all seeds with the best.
 
     The best has the lowest validation loss, mean over folds. What the run folder's journal holds is not
     trained again.
@@ -57,34 +57,42 @@ def train_all(
         run: Runs jobs.
         progress: Called with a line for each finished job.
     """
-    rates, seeds = config.learning_rates, range(config.seeds)
     everyone = list(zip(*folds, strict=True))
-    clock = _Clock(len(folds) * len(everyone) * (len(rates) + len(seeds) - 1), folder, progress)
+    rates = config.learning_rates if len(config.learning_rates) > 1 else ()
+    clock = _Clock(len(folds) * len(everyone) * (len(rates) + config.seeds), folder, progress)
+    tried = {
+        (one[0].name, lr): [
+            _job(f"search {candidate.name}", candidate, config.search(lr), folder, fold)
+            for fold, candidate in enumerate(one)
+        ]
+        for one in everyone
+        for lr in rates
+    }
+    _run_missing([job for jobs in tried.values() for job in jobs], folder, run, clock)
+    trained = []
+    for one in everyone:
+        losses = [np.mean([_loss(folder, job) for job in tried[one[0].name, lr]]) for lr in rates]
+        lr = rates[int(np.argmin(losses))] if rates else config.learning_rates[0]
+        trained.append((one, lr, _final_jobs(one, lr, config, folder)))
+    _run_missing([job for *_, jobs in trained for fold in jobs for job in fold], folder, run, clock)
+    return [_trained(one, lr, jobs, folder=folder) for one, lr, jobs in trained]
 
-    def job(fold: int, candidate: Candidate, lr: float, seed: int) -> Job:
-        return _job(candidate, config.fit(lr, seed), folder, fold)
 
-    def runs(one: Sequence[Candidate], lr: float, seed: int) -> list[Job]:
-        return [job(fold, candidate, lr, seed) for fold, candidate in enumerate(one)]
-
-    def best_rate(one: Sequence[Candidate]) -> float:
-        losses = [np.mean([_loss(folder, search) for search in runs(one, lr, 0)]) for lr in rates]
-        return rates[int(np.argmin(losses))]
-
-    _run_missing(
-        [search for one in everyone for lr in rates for search in runs(one, lr, 0)], folder, run, clock
-    )
-    best = [best_rate(one) for one in everyone]
-    final = [
-        [[job(fold, candidate, lr, seed) for seed in seeds] for fold, candidate in enumerate(one)]
-        for one, lr in zip(everyone, best, strict=True)
+def _final_jobs(
+    one: Sequence[Candidate], lr: float, config: CompareConfig, folder: RunFolder
+) -> list[list[Job]]:
+    """For each fold a job per seed."""
+    return [
+        [
+            _job(f"{candidate.role} {candidate.name}", candidate, config.fit(lr, seed), folder, fold)
+            for seed in range(config.seeds)
+        ]
+        for fold, candidate in enumerate(one)
     ]
-    _run_missing([last for one in final for fold in one for last in fold], folder, run, clock)
-    return [_trained(*found, folder=folder) for found in zip(everyone, best, final, strict=True)]
 
 
-def _job(candidate: Candidate, fit: FitConfig, folder: RunFolder, fold: int) -> Job:
-    key = fold_key(f"{candidate.role} {candidate.name}, lr {fit.lr:g}, seed {fit.seed}", fold)
+def _job(what: str, candidate: Candidate, fit: FitConfig, folder: RunFolder, fold: int) -> Job:
+    key = fold_key(f"{what}, lr {fit.lr:g}, seed {fit.seed}", fold)
     return Job(key=key, model=candidate.model, fit=fit, weights=str(folder.file(key)), fold=fold)
 
 

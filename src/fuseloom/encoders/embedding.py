@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from fuseloom.encoders._base import Encoder
+from fuseloom.nn import Dropout
 from fuseloom.part import zero_masked
 from fuseloom.registry import register
 
@@ -27,10 +28,10 @@ class _Mlp(nn.Module):
     def __init__(self, in_dim: int, dim: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(in_dim, 2 * dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
+            nn.ReLU(),
+            Dropout(dropout),
             nn.Linear(2 * dim, dim),
             nn.LayerNorm(dim),
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fuseloom.encoders._base import Encoder
+from fuseloom.nn import Dropout
 from fuseloom.registry import register
 
 __all__ = ["TableEncoder"]
@@ -46,7 +47,7 @@ class _Row(nn.Module):
         starts = list(accumulate(cardinalities, initial=0))[:-1]
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.long), persistent=False)
         self.bias = nn.Parameter(torch.zeros(2 * dim))
-        self.rest = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim), nn.LayerNorm(dim))
+        self.rest = nn.Sequential(nn.ReLU(), Dropout(dropout), nn.Linear(2 * dim, dim), nn.LayerNorm(dim))
 
     def forward(self, row: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         hidden = self.bias.expand(row.shape[0], -1)

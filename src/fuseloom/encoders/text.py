@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from fuseloom.encoders._base import Encoder
 from fuseloom.errors import OptionError
+from fuseloom.nn import Dropout
 from fuseloom.registry import register
 
 __all__ = ["TextEncoder", "hash_ngrams"]
@@ -54,9 +55,7 @@ class _NGrams(nn.Module):
         self.max_n, self.window = max_n, window
         self.table = nn.Embedding(num_buckets, dim)
         nn.init.normal_(self.table.weight, std=max_n**-0.5)
-        self.rest = nn.Sequential(
-            nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, dim), nn.LayerNorm(dim)
-        )
+        self.rest = nn.Sequential(nn.LayerNorm(dim), Dropout(dropout), nn.Linear(dim, dim), nn.LayerNorm(dim))
 
     def forward(self, text: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         kept = mask if mask is not None else torch.ones_like(text, dtype=torch.bool)

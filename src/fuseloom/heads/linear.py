@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from fuseloom.nn import Dropout
+
 __all__ = ["LinearHead"]
 
 
@@ -18,7 +20,7 @@ class LinearHead(nn.Module):
 
     def __init__(self, dim: int, num_outputs: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.linear = nn.Linear(dim, num_outputs)
 
     def forward(self, fused: Tensor) -> Tensor:

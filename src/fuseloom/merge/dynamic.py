@@ -102,6 +102,8 @@ class Dynamic(Merge):
         differs="The gate samples in training and reads the cheapest expert's streams, not all raw inputs.",
     )
 
+    cost: Tensor
+
     def __init__(
         self,
         dims: Mapping[str, int],
@@ -122,8 +124,6 @@ class Dynamic(Merge):
         self.register_buffer("cost", torch.tensor(list(shares.values())), persistent=False)
         self._build_gate(self.experts[min(shares, key=lambda name: shares[name])], gate or {})
         self._build_experts(expert)
-
-    cost: Tensor
 
     def _build_gate(self, reads: Sequence[str], options: GateOptions) -> None:
         if unknown := sorted(options.keys() - GateOptions.__annotations__.keys()):

@@ -45,7 +45,7 @@ class EarlyTransformer(Merge):
         dims: Modality name -> width ``D_m``.
         dim: Width of the fused value; inside, tokens have that width rounded up to a multiple of
             ``num_heads``.
-        hidden: Width of each layer's feedforward map; two layers, four times as wide as the tokens, by
+        hidden: Width of each layer's feedforward map; one layer, four times as wide as the tokens, by
             default.
         num_heads: Attention heads.
         dropout: Probability of dropping an attention weight, a hidden feature or a feature of a branch.
@@ -88,7 +88,7 @@ class EarlyTransformer(Merge):
     ) -> None:
         super().__init__(dims, dim)
         width = divisible_width(self.dim, num_heads)
-        layers = hidden if hidden is not None else (4 * width, 4 * width)
+        layers = hidden if hidden is not None else (4 * width,)
         scale = 1 / math.sqrt(sum(self.dims.values()))
         self.embed = nn.ParameterDict({name: torch.randn(width, d) * scale for name, d in self.dims.items()})
         self.place: nn.Module = nn.Identity() if faithful else SinusoidalPositions()

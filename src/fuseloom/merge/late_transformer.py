@@ -44,7 +44,7 @@ class LateTransformer(Merge):
         dims: Modality name -> width ``D_m``.
         dim: Width of the fused value; inside, tokens have that width rounded up to a multiple of
             ``num_heads``.
-        hidden: Width of each layer's feedforward map; two layers, four times as wide as the tokens, by
+        hidden: Width of each layer's feedforward map; one layer, four times as wide as the tokens, by
             default.
         num_heads: Attention heads.
         dropout: Probability of dropping an attention weight, a hidden feature or a feature of a branch.
@@ -86,7 +86,7 @@ class LateTransformer(Merge):
     ) -> None:
         super().__init__(dims, dim)
         width = divisible_width(self.dim, num_heads)
-        layers = hidden if hidden is not None else (4 * width, 4 * width)
+        layers = hidden if hidden is not None else (4 * width,)
         self.embed = nn.ParameterDict(
             {name: torch.randn(width, d) / math.sqrt(d) for name, d in self.dims.items()}
         )

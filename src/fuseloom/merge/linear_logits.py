@@ -88,7 +88,7 @@ class LinearLogits(Merge):
         return 2
 
     def focus(self, stage: int | None) -> None:
-        """Train the linear model and predict with it alone (0), or train only the other one (1); None: both."""
+        """Train the linear model and predict with it alone (0), or train the other (1); None: both."""
         self._alone = stage == 0
         self.linear.requires_grad_(stage != 1 and not self.frozen)
         self.nonlinear.requires_grad_(stage != 0)

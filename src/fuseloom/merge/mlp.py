@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fuseloom.errors import OptionError
 from fuseloom.merge._base import Merge, Pool, pool_streams
-from fuseloom.nn import masked_mean, sum_of_linears
+from fuseloom.nn import Dropout, masked_mean, sum_of_linears
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
 
@@ -84,7 +84,7 @@ class Mlp(Merge):
             {name: torch.randn(widths[0], width) * scale for name, width in self.dims.items()}
         )
         self.bias = nn.Parameter(torch.zeros(widths[0]))
-        self.activate = nn.Sequential(_ACTIVATIONS[activation](), nn.Dropout(dropout))
+        self.activate = nn.Sequential(_ACTIVATIONS[activation](), Dropout(dropout))
         self.linears = nn.ModuleList(
             _linear(inner, outer, _MEAN_SQUARE[activation]) for inner, outer in pairwise([*widths, self.dim])
         )

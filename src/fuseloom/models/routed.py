@@ -95,7 +95,7 @@ class RoutedModel(nn.Module):
         """Rows of each group, and what its expert makes of them; ``read`` holds what is encoded already."""
         experts = list(self._merge.experts)
         counts = torch.bincount(chosen + 1, minlength=len(experts) + 1).tolist()
-        groups = torch.split(chosen.argsort(stable=True), counts)  # type: ignore[no-untyped-call]
+        groups = torch.split(chosen.argsort(stable=True), counts)
         if len(groups[0]):  # rows that have no modality
             weight = next(self._merge.parameters())
             yield groups[0], weight.new_zeros(len(groups[0]), self._merge.dim)

@@ -1,6 +1,7 @@
 """Primitives that never heard of modalities."""
 
 from fuseloom.nn.attention import attend, attention_weights
+from fuseloom.nn.dropout import Dropout
 from fuseloom.nn.embed import linear_each, stack_masks
 from fuseloom.nn.gates import entropy, gumbel, sample_one, sigmoid, soft, sparsemax, straight_through
 from fuseloom.nn.gaussians import product_of_gaussians
@@ -20,6 +21,7 @@ from fuseloom.nn.transformer import (
 )
 
 __all__ = [
+    "Dropout",
     "PolynomialFeatures",
     "Reinforce",
     "SinusoidalPositions",

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from fuseloom.errors import OptionError
 from fuseloom.nn.attention import attend, attention_weights
+from fuseloom.nn.dropout import Dropout
 from fuseloom.types import Trace
 
 __all__ = [
@@ -101,7 +102,7 @@ class _Layer(nn.Module):
 class _PreNorm(nn.Module):
     def __init__(self, part: nn.Module, dim: int, dropout: float) -> None:
         super().__init__()
-        self.part, self.norm, self.dropout = part, nn.LayerNorm(dim), nn.Dropout(dropout)
+        self.part, self.norm, self.dropout = part, nn.LayerNorm(dim), Dropout(dropout)
 
     def forward(self, tokens: Tensor, *rest: object) -> Tensor:
         out: Tensor = tokens + self.dropout(self.part(self.norm(tokens), *rest))
@@ -111,7 +112,7 @@ class _PreNorm(nn.Module):
 class _PostNorm(nn.Module):
     def __init__(self, part: nn.Module, dim: int, dropout: float) -> None:
         super().__init__()
-        self.part, self.norm, self.dropout = part, nn.LayerNorm(dim), nn.Dropout(dropout)
+        self.part, self.norm, self.dropout = part, nn.LayerNorm(dim), Dropout(dropout)
 
     def forward(self, tokens: Tensor, *rest: object) -> Tensor:
         out: Tensor = self.norm(tokens + self.dropout(self.part(tokens, *rest)))
@@ -139,7 +140,7 @@ class _Feedforward(nn.Module):
         super().__init__()
         # Half of a ReLU's inputs come out as zero, so twice the variance keeps the size.
         self.up, self.down = _linear(dim, hidden), _linear(hidden, dim, gain=math.sqrt(2))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         out: Tensor = self.down(self.dropout(F.relu(self.up(tokens))))

@@ -30,7 +30,7 @@ class FitConfig:
     weight_decay: float = 0.01
     """Of AdamW."""
     batch_size: int | None = None
-    """Rows per step; by default a 32nd of the training rows, at least 64 and at most 1,024."""
+    """Rows per step; by default a sixth of the training rows, at least 32 and at most 512."""
     max_epochs: int = 100
     """Passes over the training rows at most."""
     patience: int = 10
@@ -53,7 +53,7 @@ class FitConfig:
 
     def rows_per_step(self, num_rows: int) -> int:
         """The batch size for a number of training rows."""
-        return self.batch_size if self.batch_size is not None else min(max(64, num_rows // 32), 1024)
+        return self.batch_size if self.batch_size is not None else min(max(32, num_rows // 6), 512)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ def _mean_loss(model: nn.Module, rows: Batch, task: Task) -> float:
     return float(task.loss(outputs, rows.target))
 
 
-def predict_outputs(model: nn.Module, rows: Batch, *, batch_size: int = 256) -> NDArray[Any]:
+def predict_outputs(model: nn.Module, rows: Batch, *, batch_size: int = 512) -> NDArray[Any]:
     """Outputs ``[N, K]`` in evaluation mode, in the model's dtype; leaves the model as it was."""
     training = model.training
     model.eval()

@@ -1,23 +1,66 @@
-"""Plain formulations and floors of the merges that multiply whole modalities; `parts` times them."""
+"""The merges that multiply whole modalities."""
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from itertools import combinations
+from operator import mul
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rivals._common import Rivals, named_linear, named_linears, pooled
+
 __all__ = [
+    "RIVALS",
     "PlainBilinear",
     "PlainFilm",
+    "PlainLowRank",
     "PlainMultiplicativeInteractions",
+    "PlainProduct",
     "PlainTensorProduct",
     "floor_bilinear",
     "floor_film",
+    "floor_low_rank",
     "floor_multiplicative_interactions",
+    "floor_product",
     "floor_tensor",
 ]
+
+
+class PlainProduct(nn.Module):
+    """One linear map per modality, multiplied, then a linear map."""
+
+    def __init__(self, state: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
+        super().__init__()
+        self.embed = named_linears(state, "embed", dims)
+        self.out = named_linear(state, "out")
+
+    def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
+        """``[B, D_m]`` each to ``[B, dim]``."""
+        embedded = (self.embed[name](pooled(value)) for name, value in streams.items())
+        return [self.out(reduce(mul, embedded))]
+
+
+class PlainLowRank(nn.Module):
+    """The formula of LMF as its paper and code write it: a constant in front, one product per rank."""
+
+    def __init__(self, state: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
+        super().__init__()
+        official = {name: state[f"factor.{name}"].transpose(0, 1).roll(1, 1) for name in dims}
+        self.factor = nn.ParameterDict({name: factor.contiguous() for name, factor in official.items()})
+        self.fusion_weights = nn.Parameter(state["rank_weight"][None].clone())
+        self.fusion_bias = nn.Parameter(state["bias"][None].clone())
+
+    def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
+        """``[B, D_m]`` each to ``[B, dim]``."""
+        applied = []
+        for name, value in streams.items():
+            vector = pooled(value)
+            with_constant = torch.cat([vector.new_ones(len(vector), 1), vector], 1)
+            applied.append(torch.matmul(with_constant, self.factor[name]))  # [R, B, dim]
+        product = reduce(mul, applied).permute(1, 0, 2)
+        return [torch.matmul(self.fusion_weights, product).squeeze(1) + self.fusion_bias]
 
 
 class PlainBilinear(nn.Module):
@@ -33,7 +76,7 @@ class PlainBilinear(nn.Module):
 
     def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
         """``[B, D_m]`` each to ``[B, dim]``."""
-        vectors = {name: _pooled(value) for name, value in streams.items()}
+        vectors = {name: pooled(value) for name, value in streams.items()}
         fused = F.linear(torch.cat(list(vectors.values()), 1), self.weight, self.bias)
         for (a, b), weight in zip(self.pairs, self.pair, strict=True):
             fused = fused + torch.einsum("bj,ikj,bi->bk", vectors[b], weight, vectors[a])
@@ -52,7 +95,7 @@ class PlainFilm(nn.Module):
 
     def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
         """``[B, D_m]`` each to ``[B, dim]``."""
-        target, *others = map(_pooled, streams.values())
+        target, *others = map(pooled, streams.values())
         both = torch.cat(others, 1)
         gamma, beta = map(F.linear, (both, both), self.weight, self.bias)
         return [gamma * target + beta]
@@ -90,9 +133,27 @@ class PlainTensorProduct(nn.Module):
         return [F.linear(reduce(_outer, map(_with_one, streams.values())), self.weight)]
 
 
+def floor_product(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -> list[Tensor]:
+    """One product per modality, and one after them."""
+    first, *rest = (
+        torch.mm(pooled(value), state[f"embed.{name}.weight"].T) for name, value in streams.items()
+    )
+    return [torch.mm(first, state["out.weight"].T), *rest]
+
+
+def floor_low_rank(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -> list[Tensor]:
+    """One product per modality, and one over the ranks."""
+    rank_weight = state["rank_weight"]
+    applied = [
+        torch.mm(pooled(value), state[f"factor.{name}"].flatten(1)[:-1]) for name, value in streams.items()
+    ]
+    per_rank = applied[0].view(len(applied[0]), len(rank_weight), -1)
+    return [torch.matmul(rank_weight, per_rank), *applied[1:]]
+
+
 def floor_bilinear(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -> list[Tensor]:
     """One product per modality, and two per pair."""
-    vectors = {name: _pooled(value) for name, value in streams.items()}
+    vectors = {name: pooled(value) for name, value in streams.items()}
     out = [torch.mm(value, state[f"linear.{name}"]) for name, value in vectors.items()]
     for a, b in combinations(vectors, 2):
         weight = state[f"pair.{a}_from_{b}"]
@@ -103,7 +164,7 @@ def floor_bilinear(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -
 
 def floor_film(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -> list[Tensor]:
     """One product per modality that generates; the target as it is."""
-    target, *others = map(_pooled, streams.values())
+    target, *others = map(pooled, streams.values())
     _, *names = streams
     return [target, *(torch.mm(x, state[f"weight.{n}"].T) for n, x in zip(names, others, strict=True))]
 
@@ -126,7 +187,7 @@ def floor_tensor(state: Mapping[str, Tensor], streams: Mapping[str, Tensor]) -> 
 
 
 def _with_one(value: Tensor) -> Tensor:
-    return F.pad(_pooled(value), (0, 1), value=1.0)
+    return F.pad(pooled(value), (0, 1), value=1.0)
 
 
 def _outer(left: Tensor, right: Tensor) -> Tensor:
@@ -135,7 +196,7 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
 
 def _with_pair(streams: Mapping[str, Tensor]) -> list[Tensor]:
     """The vectors of all modalities, and the outer product of the second and third where there is one."""
-    vectors = list(map(_pooled, streams.values()))
+    vectors = list(map(pooled, streams.values()))
     return [*vectors, _outer(*vectors[1:])] if len(vectors) == 3 else vectors
 
 
@@ -146,5 +207,11 @@ def _generating(state: Mapping[str, Tensor], names: Iterable[str]) -> list[Tenso
     return [state[f"weight.{term}"] for term in terms]
 
 
-def _pooled(value: Tensor) -> Tensor:
-    return value.mean(1) if value.dim() == 3 else value
+RIVALS: Rivals = {
+    "bilinear": (PlainBilinear, floor_bilinear),
+    "film": (PlainFilm, floor_film),
+    "low_rank": (PlainLowRank, floor_low_rank),
+    "multiplicative_interactions": (PlainMultiplicativeInteractions, floor_multiplicative_interactions),
+    "product": (PlainProduct, floor_product),
+    "tensor": (PlainTensorProduct, floor_tensor),
+}
