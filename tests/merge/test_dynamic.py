@@ -345,8 +345,8 @@ def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> 
 
 
 def test_an_unknown_merge_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"^Unknown merge 'conact'\. Did you mean 'concat'\?"):
-        Dynamic(DIMS, expert="conact")
+    with pytest.raises(UnknownNameError, match=r"^Unknown merge 'contact'\. Did you mean 'concat'\?"):
+        Dynamic(DIMS, expert="contact")
 
 
 def test_an_expert_of_more_modalities_than_its_merge_takes_is_refused() -> None:

@@ -174,7 +174,7 @@ def test_one_thread_gives_the_threads_back():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize(("rows", "size"), [(10, 32), (192, 32), (1200, 200), (10**6, 512)])
+@pytest.mark.parametrize(("rows", "size"), [(10, 32), (192, 32), (1149, 192), (1200, 200), (10**6, 512)])
 def test_steps_grow_with_the_rows(rows, size):
     assert FitConfig().rows_per_step(rows) == size
     assert FitConfig(batch_size=7).rows_per_step(rows) == 7

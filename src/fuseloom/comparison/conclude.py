@@ -13,7 +13,7 @@ from fuseloom.comparison.baseline import Baseline
 from fuseloom.comparison.config import Candidate, CompareConfig
 from fuseloom.comparison.decide import Evidence, decide, ranking
 from fuseloom.comparison.jobs import Rows, load_weights
-from fuseloom.comparison.measure import count_parameters, latency_ms, training_memory_mb
+from fuseloom.comparison.measure import count_parameters, latency_ms
 from fuseloom.comparison.prepare import Prepared
 from fuseloom.comparison.result import DataSummary, Entry, ModalitySummary, Recommendation
 from fuseloom.comparison.statistics import over_runs
@@ -56,7 +56,7 @@ def conclude(
     """
     ready, score = folds[0], metric[1]
     evidence = {split: _evidence(trained, folds, split) for split in ("valid", "test")}
-    entries = [_entry(run, ready, evidence, score, config) for run in trained]
+    entries = [_entry(run, ready, evidence, score) for run in trained]
     recommendation = decide(entries, evidence["valid"], evidence["test"], metric, config.margin)
     runs = {run.candidate.name: run for run in trained}
     wanted = dict.fromkeys([recommendation.name, recommendation.best_fusion])
@@ -125,9 +125,7 @@ def _predict_runs(run: Trained, folds: Sequence[Prepared], split: str) -> list[l
     return found
 
 
-def _entry(
-    run: Trained, ready: Prepared, evidence: Mapping[str, Evidence], metric: Metric, config: CompareConfig
-) -> Entry:
+def _entry(run: Trained, ready: Prepared, evidence: Mapping[str, Evidence], metric: Metric) -> Entry:
     candidate = run.candidate
     scores = {
         split: [
@@ -137,8 +135,6 @@ def _entry(
         for split, part in evidence.items()
     }
     model = load_weights(candidate.model, run.weights[0][0], ready.task)
-    train = ready.rows.take("train", candidate.modalities)
-    step = train.take(slice(0, config.fit(run.learning_rate, 0).rows_per_step(len(train))))
     return Entry(
         **_identity(candidate),
         learning_rate=run.learning_rate,
@@ -148,8 +144,8 @@ def _entry(
         test_by_run=tuple(chain.from_iterable(scores["test"])),
         parameters=count_parameters(model),
         train_s=float(np.median(run.train_s)),
-        latency_ms=latency_ms(model, train),
-        memory_mb=training_memory_mb(model, step, ready.task),
+        latency_ms=latency_ms(model, ready.rows.take("train", candidate.modalities)),
+        memory_mb=run.memory_mb,
     )
 
 

@@ -30,7 +30,7 @@ class CompareConfig:
     """Training runs per model, with seeds 0, 1, ..."""
     learning_rates: tuple[float, ...] = (5e-4, 1.5e-3, 5e-3)
     """Tried with seed 0; the lowest validation loss decides."""
-    search_epochs: int = 10
+    search_epochs: int = 20
     """For how long each learning rate is tried; the best one is then trained to the end."""
     folds: int | None = None
     """How many folds to make, where the data give no splits; None for one split."""

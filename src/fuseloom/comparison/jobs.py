@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from fuseloom.comparison.measure import training_memory_mb
 from fuseloom.models import FusionModel, ModelConfig, build_model
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
@@ -70,6 +71,8 @@ class Job:
     """Path of the file to write."""
     fold: int = 0
     """Which fold's rows to train on."""
+    measured: bool = False
+    """Whether to measure the memory of one training step."""
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values that `from_state` takes."""
@@ -85,19 +88,19 @@ class Job:
 def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     """Train, write the weights, and say how it went; the same numbers in any process."""
     modalities = tuple(job.model.encoders)
+    train = rows.take("train", modalities)
     model, result = fit(
-        lambda: build_model(job.model, task),
-        rows.take("train", modalities),
-        rows.take("valid", modalities),
-        task,
-        job.fit,
+        lambda: build_model(job.model, task), train, rows.take("valid", modalities), task, job.fit
     )
+    step = train.take(slice(0, job.fit.rows_per_step(len(train))))
+    memory_mb = training_memory_mb(model, step, task) if job.measured else None
     path = Path(job.weights)
     unfinished = path.with_suffix(".part")
     save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, unfinished)
     unfinished.replace(path)
     loss = result.valid_loss
-    return asdict(result) | {"valid_loss": loss if np.isfinite(loss) else None, "weights": path.name}
+    valid_loss = loss if np.isfinite(loss) else None
+    return asdict(result) | {"valid_loss": valid_loss, "memory_mb": memory_mb, "weights": path.name}
 
 
 def fold_key(key: str, fold: int) -> str:

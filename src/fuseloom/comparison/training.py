@@ -31,6 +31,8 @@ class Trained:
     valid_loss: tuple[tuple[float, ...], ...]
     train_s: tuple[float, ...]
     """Of all runs."""
+    memory_mb: float
+    """Of one training step of the first run."""
 
     @property
     def candidate(self) -> Candidate:
@@ -93,7 +95,10 @@ def _final_jobs(
 
 def _job(what: str, candidate: Candidate, fit: FitConfig, folder: RunFolder, fold: int) -> Job:
     key = fold_key(f"{what}, lr {fit.lr:g}, seed {fit.seed}", fold)
-    return Job(key=key, model=candidate.model, fit=fit, weights=str(folder.file(key)), fold=fold)
+    first = fold == 0 and fit.seed == 0
+    return Job(
+        key=key, model=candidate.model, fit=fit, weights=str(folder.file(key)), fold=fold, measured=first
+    )
 
 
 def _loss(folder: RunFolder, job: Job) -> float:
@@ -110,6 +115,7 @@ def _trained(
         weights=tuple(tuple(Path(job.weights) for job in fold) for fold in jobs),
         valid_loss=tuple(tuple(_loss(folder, job) for job in fold) for fold in jobs),
         train_s=tuple(folder.finished[job.key]["train_s"] for fold in jobs for job in fold),
+        memory_mb=folder.finished[jobs[0][0].key]["memory_mb"],
     )
 
 

@@ -53,7 +53,7 @@ class FitConfig:
 
     def rows_per_step(self, num_rows: int) -> int:
         """The batch size for a number of training rows."""
-        return self.batch_size if self.batch_size is not None else min(max(32, num_rows // 6), 512)
+        return self.batch_size if self.batch_size is not None else min(max(32, -(-num_rows // 6)), 512)
 
 
 @dataclass(frozen=True, kw_only=True)
