@@ -20,7 +20,7 @@ endif
 SHAPES := fuseloom.nn,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all lint shapes bench bench-data docs constraints clean
+.PHONY: help demo test test-all lint shapes bench bench-data bench-interactions docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,10 @@ bench: $(STAMP) ## How far each part is from its floor, into docs/measured.md
 
 bench-data: $(STAMP) ## What compare finds on real data, in the folder that FUSELOOM_TEST_DATA names
 	@$(BIN)/python benchmarks/real_data.py "$(FUSELOOM_TEST_DATA)" --json benchmarks/results/real_data.json
+
+bench-interactions: $(STAMP) ## Which merges find information that only both modalities together hold
+	@$(BIN)/python benchmarks/interactions.py --set interactions-synergy --seeds 2 \
+	  --json benchmarks/results/interactions.json
 
 docs: $(STAMP) ## The documentation, into site/
 	@$(BIN)/python docs/generate.py --check

@@ -1,41 +1,52 @@
 """Does `compare` find what is known of real data? MOSI: text alone. Multiple Features: fusing pays.
 
-Usage: python benchmarks/real_data.py DATA_FOLDER [--seeds 3] [--json FILE]
+Usage: python benchmarks/real_data.py DATA_FOLDER [--set mosi] [--seeds 3] [--json FILE]
 
-DATA_FOLDER holds the folders ``mosi`` and ``mfeat``. Multiple Features comes without splits, so its line
-is the mean over three made ones.
+DATA_FOLDER holds the folders ``mosi``, ``mfeat`` and ``instagram``. Multiple Features comes without splits,
+so its line is the mean over three made ones; Instagram comes with five folds. Every fusion takes part.
 """
 
 import json
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import click
 
 from fuseloom.comparison.result import Comparison
+from fuseloom.data import ReadOptions
 from fuseloom.workbench import compare
+
+_INTENT = ReadOptions(target="intent", fold_columns=("fold*",))
+SETS: dict[str, list[dict[str, Any]]] = {
+    "mosi": [{}],
+    "mfeat": [{"split_seed": seed} for seed in (0, 1, 2)],
+    "instagram": [{"read": _INTENT, "metric": "auc"}],
+}
+"""Set -> settings of each comparison."""
 
 
 @click.command()
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--set", "sets", multiple=True, type=click.Choice(sorted(SETS)), help="Default: all.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--workers", default=2, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(data: Path, seeds: int, workers: int, json_path: Path | None) -> None:
+def main(data: Path, sets: tuple[str, ...], seeds: int, workers: int, json_path: Path | None) -> None:
     """Compare on the data sets in DATA and print test scores."""
     runs: dict[str, list[Comparison]] = {}
-    for name, split_seeds in {"mosi": [0], "mfeat": [0, 1, 2]}.items():
+    for name in sets or SETS:
         runs[name] = [
             compare(
                 data / name,
                 seeds=seeds,
-                split_seed=split_seed,
                 num_workers=workers,
-                command=f"fuseloom compare {name} --seeds {seeds} --split-seed {split_seed}",
+                command=f"benchmarks/real_data.py --set {name}",
                 progress=lambda line: click.echo(line, err=True),
+                **settings,
             )
-            for split_seed in split_seeds
+            for settings in SETS[name]
         ]
         _print(name, runs[name])
     if json_path is not None:
@@ -43,11 +54,14 @@ def main(data: Path, seeds: int, workers: int, json_path: Path | None) -> None:
 
 
 def _print(name: str, runs: list[Comparison]) -> None:
-    print(f"\n{name}: mean test {runs[0].metric} over {len(runs)} split(s), {runs[0].seeds} seeds each")
+    splits = sum(run.data.folds for run in runs)
+    print(f"\n{name}: mean test {runs[0].metric} over {splits} split(s), {runs[0].seeds} seeds each")
     scores = {e.name: mean(_score(run, e.name) for run in runs) for e in runs[0].entries}
     for model, score in sorted(scores.items(), key=lambda item: -item[1]):
         print(f"  {model:24} {score:.4f}")
     for run in runs:
+        best = run.recommendation.best_fusion
+        print(f"  Best fusion on validation data: {best}, test {_score(run, best):.4f}")
         print(f"  {run.recommendation.sentence}  [{run.total_s:.0f} s]")
 
 

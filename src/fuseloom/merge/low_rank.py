@@ -93,7 +93,9 @@ class LowRank(Merge):
 
     def _factor(self, name: str, value: Tensor) -> Tensor:
         factor = self.factor[name].flatten(1)  # [D + 1, R * dim]
-        applied = nn.functional.linear(value, factor[:-1].T, factor[-1])
+        # One split: the gradients of two slices would each be as large as the factor.
+        weight, constant = torch.split(factor, [self.dims[name], 1])
+        applied = nn.functional.linear(value, weight.T, constant.squeeze(0))
         return applied.view(*applied.shape[:-1], self.rank, self.dim)
 
 

@@ -25,4 +25,4 @@ def sum_of_linears(
     out = F.linear(rows[0], weights[0], bias)
     for row, weight in zip(rows[1:], weights[1:], strict=True):
         out = torch.addmm(out, row, weight.t())  # adds in place of a second result and a sum of both
-    return out.view(*values[0].shape[:-1], -1)
+    return out.view(*values[0].shape[:-1], weights[0].shape[0])
