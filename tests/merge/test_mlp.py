@@ -77,9 +77,7 @@ def test_hidden_features_are_dropped_in_training_only() -> None:
     positive = kept > 0
     lost = positive & (dropped == 0)
     assert abs(lost.sum() / positive.sum() - 0.3) < 0.05
-    torch.testing.assert_close(
-        dropped[positive & ~lost], kept[positive & ~lost] * 256 / 179
-    )
+    torch.testing.assert_close(dropped[positive & ~lost], kept[positive & ~lost] * 256 / 179)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
