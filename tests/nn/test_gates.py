@@ -175,6 +175,7 @@ def test_gates_keep_bfloat16(gate: Gate) -> None:
     torch.testing.assert_close(low.float(), gate(logits.float()), atol=4e-3, rtol=4e-3)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(
     "gate", [soft, sigmoid, sparsemax, straight_through, partial(gumbel, training=False)]
 )
@@ -187,6 +188,7 @@ def test_gates_compile_as_one_graph(gate: Gate) -> None:
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.compile
 def test_sampling_compiles_as_one_graph() -> None:
     compiled = torch.compile(sample_one, fullgraph=True, backend="aot_eager")
     logits = torch.randn(200, 4)

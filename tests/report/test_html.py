@@ -185,6 +185,17 @@ def test_one_seed_shows_no_interval_of_scores(comparison: Comparison) -> None:
     assert page.find("small") == []
 
 
+def test_folds_are_said_wherever_they_matter(comparison: Comparison) -> None:
+    said = Page(to_html(replace(comparison, data=replace(comparison.data, folds=4)))).words()
+    assert "on each of 4 folds, different splits of the same rows" in said
+    assert "95 % interval over 4 folds" in said
+    assert "on the test rows of 4 folds" in said
+    assert "in the first of 4 folds" in said
+    assert "A row that is tested in one fold validates in another" in said
+    assert "seed" in said
+    assert "never used to choose anything" not in said
+
+
 def test_without_an_interval_of_the_gain_none_is_claimed(comparison: Comparison) -> None:
     best = replace(comparison.recommendation, gain=Interval(mean=-0.02))
     said = Page(to_html(replace(comparison, recommendation=best))).words()

@@ -126,3 +126,19 @@ def test_a_fitted_text_is_no_wider_and_keeps_its_ends(text: str, width: int) -> 
         head, tail = shown.split("…", 1) if "…" not in text else ("", "")
         assert text.startswith(head)
         assert text.endswith(tail)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "folds", "runs", "spread"),
+    [
+        (1, 1, "1 seed", ""),
+        (3, 1, "3 seeds", "3 seeds"),
+        (1, 5, "5 folds, 1 seed", "5 folds"),
+        (3, 5, "5 folds, 3 seeds", "5 folds"),
+    ],
+)
+def test_runs_and_what_intervals_are_over(
+    comparison: Comparison, seeds: int, folds: int, runs: str, spread: str
+) -> None:
+    one = replace(comparison, seeds=seeds, data=replace(comparison.data, folds=folds))
+    assert (words.runs(one), words.spread(one)) == (runs, spread)

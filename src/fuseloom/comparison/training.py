@@ -125,7 +125,8 @@ def _run_missing(jobs: Sequence[Job], folder: RunFolder, run: Runner, clock: "_C
         loss = "none (diverged)" if result["valid_loss"] is None else f"{result['valid_loss']:.4f}"
         clock.tick(f"{job.key}: validation loss {loss} after {result['epochs']} epochs")
 
-    run([job for job in jobs if job.key not in folder.finished], finish)
+    missing = [job for job in jobs if job.key not in folder.finished]
+    run(sorted(missing, key=lambda job: job.fold), finish)  # a worker holds one fold's rows at a time
 
 
 class _Clock:
