@@ -13,9 +13,9 @@ _LEVELS = 256
 class Dropout(nn.Module):
     """`torch.nn.Dropout` whose random numbers do not dominate a small model's training on a CPU.
 
-    There, torch draws a random number of 32 bits per value, one after another: in an encoder of two small
-    layers that takes two thirds of the forward. This draws eight values from each 64 bits, so the
-    probability is rounded to a multiple of 1/256, and scales by what it then is. Elsewhere it is torch's own.
+    There, torch draws a random number of 32 bits per value, one after another. This draws eight values from
+    each 64 bits, so the probability is rounded to a multiple of 1/256, and scales by what it then is.
+    Elsewhere it is torch's own.
 
     Args:
         p: Probability of dropping a value.
