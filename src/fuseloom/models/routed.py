@@ -71,8 +71,8 @@ class RoutedModel(nn.Module):
         """
         if self.training or self.model.training:
             raise FuseloomError(
-                "RoutedModel must be in evaluation mode, got training mode. It only predicts: train the model "
-                "that it was made from, then set train(False) on this one."
+                "RoutedModel must be in evaluation mode, got training mode. It only predicts: train the "
+                "model that it was made from, then set train(False) on this one."
             )
         if missing := sorted(self.model.encoders.keys() - inputs.keys()):
             raise ModalityError(f"Missing modality {missing}; got {sorted(inputs)}.")
