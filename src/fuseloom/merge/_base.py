@@ -10,7 +10,7 @@ from fuseloom.errors import ModalityError, OptionError
 from fuseloom.part import Part
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["Merge", "Pool", "pool_streams"]
+__all__ = ["Merge", "Pool", "check_positions", "pool_streams"]
 
 Pool = Callable[[Tensor, Tensor | None], Tensor]
 """Tokens ``[B, N, D]`` and their mask ``[B, N]`` to ``[B, D]``; a sample that keeps none gives zeros."""
@@ -89,7 +89,7 @@ def pool_streams(
         ModalityError: positions are to be kept and differ.
     """
     if pool is None:
-        _check_positions(streams)
+        check_positions(streams, where=" where pool=None", remedy="Pass a pool.")
         return list(streams.values()), [masks.get(name) for name in streams]
     values, present = [], []
     for name, value in streams.items():
@@ -103,11 +103,21 @@ def pool_streams(
     return values, present
 
 
-def _check_positions(streams: Streams) -> None:
+def check_positions(streams: Streams, *, remedy: str, where: str = "") -> None:
+    """Refuse streams that do not share their positions.
+
+    Args:
+        streams: ``[B, ..., D_m]``.
+        remedy: What to do, a sentence.
+        where: When they must, as ``" where pool=None"``.
+
+    Raises:
+        ModalityError: they differ.
+    """
     shapes = [tuple(value.shape[:-1]) for value in streams.values()]
     if any(shape != shapes[0] for shape in shapes):  # no set: sizes under export cannot be hashed
         found = dict(zip(streams, shapes, strict=True))
-        raise ModalityError(f"Streams must share their positions where pool=None, got {found}. Pass a pool.")
+        raise ModalityError(f"Streams must share their positions{where}, got {found}. {remedy}")
 
 
 def _channel_last(value: Tensor) -> Tensor:

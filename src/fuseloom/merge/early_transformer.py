@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fuseloom.errors import ModalityError, OptionError
-from fuseloom.merge._base import Merge, Pool
+from fuseloom.errors import OptionError
+from fuseloom.merge._base import Merge, Pool, check_positions
 from fuseloom.nn import (
     SinusoidalPositions,
     TransformerEncoder,
@@ -101,7 +101,7 @@ class EarlyTransformer(Merge):
         nn.init.zeros_(self.out.bias)
 
     def merge(self, streams: Streams, masks: Masks, *, trace: Trace | None, **reads: Any) -> Tensor:
-        _check_positions(streams)
+        check_positions(streams, remedy="Resample them, or use late_transformer.")
         joined = sum_of_linears(list(streams.values()), [self.embed[name] for name in self.dims])
         tokens = self.place(joined).unsqueeze(1).flatten(1, -2)  # [B, N, K], one token of an embedding
         stacked = stack_masks([masks.get(name) for name in self.dims])
@@ -110,15 +110,6 @@ class EarlyTransformer(Merge):
         pooled = encoded.view(joined.shape) if self.pool is None else self.pool(encoded, kept)
         fused: Tensor = self.out(pooled)
         return fused
-
-
-def _check_positions(streams: Streams) -> None:
-    shapes = [tuple(value.shape[:-1]) for value in streams.values()]
-    if any(shape != shapes[0] for shape in shapes):
-        found = dict(zip(streams, shapes, strict=True))
-        raise ModalityError(
-            f"Streams must share their positions, got {found}. Resample them, or use late_transformer."
-        )
 
 
 def convert_early_transformer(official: Mapping[str, Tensor], dims: Mapping[str, int]) -> dict[str, Tensor]:
