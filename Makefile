@@ -17,13 +17,13 @@ ifneq ($(wildcard ../shared/data),)
 export FUSELOOM_TEST_DATA ?= $(abspath ../shared/data)
 endif
 
-SHAPES := fuseloom.nn,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all lint shapes bench bench-data bench-interactions docs constraints clean
+.PHONY: help demo test test-all lint shapes bench bench-data bench-digits bench-interactions docs constraints clean
 
 help: ## This list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || \
@@ -58,8 +58,9 @@ lint: $(STAMP) ## Format, style, types, layers, spelling
 	$(BIN)/codespell
 
 shapes: $(STAMP) ## Tests of tensor functions and parts with their shape annotations checked
-	@$(BIN)/pytest -q -m "not compile and not slow" "--jaxtyping-packages=$(SHAPES)" \
+	@$(BIN)/pytest -q -m "not compile and not slow" "--jaxtyping-packages=fuseloom.nn,$(TYPED)" \
 	  tests/nn tests/merge tests/exchange
+	@$(BIN)/pytest -q -m "not compile and not slow" "--jaxtyping-packages=fuseloom.losses,$(TYPED)" tests/losses
 
 bench: $(STAMP) ## How far each part is from its floor, into docs/measured.md
 	@$(BIN)/python benchmarks/merge.py --compile
@@ -68,6 +69,9 @@ bench: $(STAMP) ## How far each part is from its floor, into docs/measured.md
 
 bench-data: $(STAMP) ## What compare finds on real data, in the folder that FUSELOOM_TEST_DATA names
 	@$(BIN)/python benchmarks/real_data.py "$(FUSELOOM_TEST_DATA)" --json benchmarks/results/real_data.json
+
+bench-digits: $(STAMP) ## How long a comparison of every fusion takes, start to end, three times
+	@$(BIN)/python benchmarks/digits.py
 
 bench-interactions: $(STAMP) ## Which merges find information that only both modalities together hold
 	@$(BIN)/python benchmarks/interactions.py --set interactions-synergy --seeds 2 \

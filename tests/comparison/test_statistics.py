@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fuseloom.comparison.statistics import bootstrap_differences, difference_interval, over_runs
+from fuseloom.comparison.statistics import difference_interval, over_runs, resampled_scores
 from fuseloom.tasks.classification import Classification
 
 ACCURACY = Classification.metric("accuracy")[1]
@@ -53,7 +53,18 @@ def test_interval_of_a_difference_agrees_with_the_paired_standard_error():
 def test_equal_predictions_differ_by_exactly_nothing():
     target = np.array([0, 1, 1])
     p = [[np.eye(2)[[0, 1, 0]]]]
-    assert (bootstrap_differences(p, p, [target], ACCURACY) == 0).all()
+    drawn = resampled_scores({"one": p, "other": p}, [target], ACCURACY)
+    assert (drawn["one"] == drawn["other"]).all()
+
+
+def test_blocks_of_resamples_hold_every_row_as_often_as_drawn(monkeypatch):
+    generator = np.random.default_rng(0)
+    targets = [generator.integers(2, size=size) for size in (5, 40)]
+    models = {"one": [[guesses(target, 0.8, generator)] for target in targets]}
+    whole = resampled_scores(models, targets, ACCURACY, resamples=50)["one"]
+    monkeypatch.setattr("fuseloom.comparison.statistics._MOST_CELLS", 64)
+    assert resampled_scores(models, targets, ACCURACY, resamples=50)["one"] == pytest.approx(whole)
+    assert len(set(whole)) > 10
 
 
 def test_positive_is_better_where_lower_scores_are_better():

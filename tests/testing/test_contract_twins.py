@@ -294,6 +294,32 @@ class AppendsRecords(Plain):
         return total
 
 
+@breaks("trace_changes_nothing")
+class PredictsForTheBatch(Plain):
+    def merge(self, streams: Streams, masks: Masks, *, trace: Trace | None, **_: Any) -> Tensor:
+        total = self.total(streams, masks)
+        if trace is not None:
+            trace.prediction("mean", total.mean(0, keepdim=True))
+        return total
+
+
+@breaks("trace_changes_nothing")
+class PredictsWithoutGradient(Plain):
+    def merge(self, streams: Streams, masks: Masks, *, trace: Trace | None, **_: Any) -> Tensor:
+        total = self.total(streams, masks)
+        if trace is not None:
+            trace.prediction("total", total.detach())
+        return total
+
+
+@breaks("trace_changes_nothing")
+class LearnsNothingFromFeedback(Plain):
+    def merge(self, streams: Streams, masks: Masks, *, trace: Trace | None, **_: Any) -> Tensor:
+        if trace is not None and self.training:
+            trace.feedback("regret", lambda losses: losses.mean())
+        return self.total(streams, masks)
+
+
 @breaks("modalities_talk")
 class TalksToItself(PlainExchange):
     def exchange(self, streams: Streams, masks: Masks, **_: Any) -> Streams:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fuseloom.comparison.result import Entry, Interval, Recommendation
-from fuseloom.comparison.statistics import Scored, Targets, bootstrap_differences, difference_interval
+from fuseloom.comparison.statistics import Scored, Targets, difference_interval, resampled_scores
 from fuseloom.tasks import Metric
 
 __all__ = ["Evidence", "decide", "ranking"]
@@ -43,7 +44,8 @@ def decide(
     name, score = metric
     ranked = ranking(entries, score)
     allowed = margin if score.bounded else margin * abs(ranked[0].valid.mean)
-    equals = [entry for entry in ranked if _as_good(entry, ranked[0], valid, score, allowed)]
+    drawn = resampled_scores(valid.predictions, valid.targets, score)
+    equals = [entry for entry in ranked if _as_good(entry, ranked[0], drawn, score, allowed)]
     chosen = min(equals, key=lambda entry: (_ORDER.index(entry.interaction), entry.parameters))
     alone = next(entry for entry in ranked if entry.role == "unimodal")
     fused = next(entry for entry in ranked if entry.role == "fusion")
@@ -98,14 +100,15 @@ def ranking(entries: Sequence[Entry], metric: Metric) -> list[Entry]:
     return sorted(entries, key=place)
 
 
-def _as_good(entry: Entry, best: Entry, valid: Evidence, metric: Metric, margin: float) -> bool:
+def _as_good(
+    entry: Entry, best: Entry, drawn: Mapping[str, NDArray[np.float64]], metric: Metric, margin: float
+) -> bool:
     behind = metric.better(best.valid.mean) - metric.better(entry.valid.mean)
     if behind <= margin:
         return True
-    drawn = bootstrap_differences(
-        valid.predictions[best.name], valid.predictions[entry.name], valid.targets, metric
-    )
-    return bool(len(drawn) and behind <= np.std(drawn))
+    differences = drawn[best.name] - drawn[entry.name]
+    defined = differences[np.isfinite(differences)]
+    return bool(len(defined) and behind <= np.std(defined))
 
 
 def _verdict(gain: Interval, margin: float) -> Verdict:

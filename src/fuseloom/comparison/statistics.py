@@ -1,20 +1,23 @@
 """Intervals: over seeds, and over rows by the paired bootstrap."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.comparison.result import Interval
+from fuseloom.metrics.resampled import resampled
 from fuseloom.tasks import Metric
 
-__all__ = ["Scored", "Targets", "bootstrap_differences", "difference_interval", "over_runs"]
+__all__ = ["Scored", "Targets", "difference_interval", "over_runs", "resampled_scores"]
 
 Scored = Sequence[Sequence[NDArray[np.floating[Any]]]]
 """Predictions of one model: for each fold an array per seed."""
 Targets = Sequence[NDArray[Any]]
 """The truth of each fold."""
+
+_MOST_CELLS = 2**22
 
 
 def over_runs(scores: Sequence[Sequence[float]]) -> Interval:
@@ -39,43 +42,54 @@ def over_runs(scores: Sequence[Sequence[float]]) -> Interval:
     return Interval(mean=mean, low=mean - half, high=mean + half)
 
 
-def bootstrap_differences(
-    one: Scored, other: Scored, targets: Targets, metric: Metric, *, resamples: int = 500, seed: int = 0
-) -> NDArray[np.float64]:
-    """Score of one model minus another's on resampled rows, the same for both, mean over folds and seeds.
+def resampled_scores(
+    models: Mapping[str, Scored], targets: Targets, metric: Metric, *, resamples: int = 500, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """Score of each model on resampled rows, the same for all: ``[resamples]``, mean over folds and seeds.
 
-    Rows are drawn within each fold. Positive is better for ``one``, whichever way the metric points. A
-    resample on which the metric is undefined is left out.
+    Rows are drawn within each fold. Higher is better, whichever way the metric points. A resample on which
+    the metric is undefined scores NaN.
     """
-    generator = np.random.default_rng(seed)
-    differences = []
-    for _ in range(resamples):
-        rows = [generator.integers(len(target), size=len(target)) for target in targets]
-        first, second = (_mean_score(model, targets, metric, rows) for model in (one, other))
-        differences.append(first - second)
-    values = np.array(differences)
-    kept: NDArray[np.float64] = values[np.isfinite(values)]
-    return kept
+    totals = {name: np.zeros(resamples) for name in models}
+    for fold, target in enumerate(targets):
+        drawn = _resamples(len(target), resamples, np.random.default_rng([seed, fold]))
+        for place, counts in drawn:
+            for name, model in models.items():
+                scores = [resampled(metric.function, one, target, counts) for one in model[fold]]
+                totals[name][place] += metric.better(np.mean(scores, axis=0))
+    return {name: total / len(targets) for name, total in totals.items()}
+
+
+def _resamples(
+    rows: int, resamples: int, generator: np.random.Generator
+) -> Iterator[tuple[slice, NDArray[np.integer[Any]]]]:
+    """How often each row is drawn, a block of resamples at a time, so that memory stays small."""
+    step = max(1, _MOST_CELLS // rows)
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        drawn = generator.integers(rows, size=(count, rows)) + rows * np.arange(count)[:, None]
+        counts = np.bincount(drawn.reshape(-1), minlength=count * rows).reshape(count, rows)
+        yield slice(start, start + count), counts
 
 
 def difference_interval(
     one: Scored, other: Scored, targets: Targets, metric: Metric, *, seed: int = 0
 ) -> Interval:
     """Score of one model minus that of another with the 95 % paired bootstrap interval over rows."""
-    every = [np.arange(len(target)) for target in targets]
-    mean = _mean_score(one, targets, metric, every) - _mean_score(other, targets, metric, every)
-    drawn = bootstrap_differences(one, other, targets, metric, resamples=2000, seed=seed)
-    if len(drawn) == 0:
+    mean = _mean_score(one, targets, metric) - _mean_score(other, targets, metric)
+    pair = {"one": one, "other": other}
+    scores = resampled_scores(pair, targets, metric, resamples=2000, seed=seed)
+    differences = scores["one"] - scores["other"]
+    defined = differences[np.isfinite(differences)]
+    if len(defined) == 0:
         return Interval(mean=mean)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = np.quantile(defined, [0.025, 0.975])
     return Interval(mean=mean, low=float(low), high=float(high))
 
 
-def _mean_score(
-    predictions: Scored, targets: Targets, metric: Metric, rows: Sequence[NDArray[np.intp]]
-) -> float:
+def _mean_score(predictions: Scored, targets: Targets, metric: Metric) -> float:
     folds = [
-        np.mean([metric.better(metric.function(seed[kept], target[kept])) for seed in fold])
-        for fold, target, kept in zip(predictions, targets, rows, strict=True)
+        np.mean([metric.better(metric.function(seed, target)) for seed in fold])
+        for fold, target in zip(predictions, targets, strict=True)
     ]
     return float(np.mean(folds))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fuseloom.metrics._labels import label_f1
 
-__all__ = ["accuracy", "auc", "balanced_accuracy", "log_loss", "macro_f1", "weighted_f1"]
+__all__ = ["accuracy", "auc", "balanced_accuracy", "log_loss", "macro_f1", "true_class_loss", "weighted_f1"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -60,5 +60,11 @@ def auc(probabilities: Floats, target: Ints) -> float:
 
 def log_loss(probabilities: Floats, target: Ints) -> float:
     """Mean negative logarithm of the true class's probability, in nats; probabilities floored at 1e-15."""
+    return float(true_class_loss(probabilities, target).mean())
+
+
+def true_class_loss(probabilities: Floats, target: Ints) -> Floats:
+    """The same of each row, ``[N]``."""
     chosen = probabilities[np.arange(len(target)), target]
-    return float(-np.log(np.maximum(chosen, 1e-15)).mean())
+    losses: Floats = -np.log(np.maximum(chosen, 1e-15))
+    return losses

@@ -12,8 +12,9 @@ Floats = NDArray[np.floating[Any]]
 
 def r2(predictions: Floats, target: Floats) -> float:
     """Share of the target's variance that is explained; NaN for a constant target."""
-    total = np.square(target - target.mean()).sum()
-    return float(1 - np.square(target - predictions).sum() / total) if total > 0 else float("nan")
+    if np.ptp(target) == 0:  # which rounding may hide from the variance
+        return float("nan")
+    return float(1 - np.square(target - predictions).sum() / np.square(target - target.mean()).sum())
 
 
 def rmse(predictions: Floats, target: Floats) -> float:
@@ -28,6 +29,7 @@ def mae(predictions: Floats, target: Floats) -> float:
 
 def pearson(predictions: Floats, target: Floats) -> float:
     """Correlation of predictions and target; NaN where one of them is constant."""
+    if np.ptp(predictions) == 0 or np.ptp(target) == 0:
+        return float("nan")
     a, b = predictions - predictions.mean(), target - target.mean()
-    norm = np.sqrt(np.square(a).sum() * np.square(b).sum())
-    return float((a * b).sum() / norm) if norm > 0 else float("nan")
+    return float((a * b).sum() / np.sqrt(np.square(a).sum() * np.square(b).sum()))

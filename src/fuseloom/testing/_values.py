@@ -116,28 +116,44 @@ def _copies(values: Streams | Masks) -> tuple[list[tuple[str, int]], Streams]:
 
 
 def trace_changes_nothing(case: Case) -> None:
-    """A trace changes no output; its records are detached, its losses finite scalars with a gradient."""
+    """A trace changes no output, and what is filed in it is what a training step can use.
+
+    Records are detached; losses, and what feedbacks make of the losses of the samples, are scalars with a
+    gradient; predictions are ``[B, K]`` with a gradient. All are finite, and filed under the scope given.
+    """
     for layout in case.layouts():
         part, streams, masks = case.fresh(layout), layout.draw(), layout.gap_masks()
         for given in (None, masks):
             trace = Trace()
             traced = case.run(part, streams, given, trace=trace.scope("outer"))
-            _expect_trace(trace)
+            _expect_trace(trace, layout.batch)
             expect_close(traced, case.run(part, streams, given), f"under a trace, for {layout}")
-            once = trace.records.keys() | trace.losses.keys()
+            once = _names(trace)
             case.run(part, streams, given, trace=trace.scope("outer"))
-            twice = trace.records.keys() | trace.losses.keys()
+            twice = _names(trace)
             expect(once == twice, "names in a trace after a second forward", str(sorted(once)), sorted(twice))
+        trace = Trace()
+        case.run(part.train(), streams, masks, trace=trace.scope("outer"))
+        _expect_trace(trace, layout.batch)
 
 
-def _expect_trace(trace: Trace) -> None:
+def _names(trace: Trace) -> set[str]:
+    return {*trace.records, *trace.losses, *trace.predictions, *trace.feedbacks}
+
+
+def _expect_trace(trace: Trace, rows: int) -> None:
     for name, value in trace.records.items():
         expect(not value.requires_grad, f"record {name}", "detached", "one with a gradient")
-    for name, value in trace.losses.items():
+    learnt = {name: function(torch.rand(rows)) for name, function in trace.feedbacks.items()}
+    for name, value in {**trace.losses, **learnt}.items():
         expect(value.dim() == 0, f"loss {name}", "a scalar", f"shape {tuple(value.shape)}")
         expect(value.requires_grad, f"loss {name}", "differentiable", "one without a gradient")
-    expect_finite({**trace.records, **trace.losses}, "in the trace")
-    outside = sorted(n for n in {**trace.records, **trace.losses} if not n.startswith("outer."))
+    for name, value in trace.predictions.items():
+        shape = tuple(value.shape)
+        expect(len(shape) == 2 and shape[0] == rows, f"prediction {name}", f"shape ({rows}, K)", f"{shape}")
+        expect(value.requires_grad, f"prediction {name}", "differentiable", "one without a gradient")
+    expect_finite({**trace.records, **trace.losses, **learnt, **trace.predictions}, "in the trace")
+    outside = sorted(name for name in _names(trace) if not name.startswith("outer."))
     expect(not outside, "names in a trace", "under the scope given", outside)
 
 

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,14 +41,10 @@ class FitConfig:
     """Of the weights, the order of rows and dropout."""
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            zero_allowed = name == "weight_decay" and value == 0
-            if (
-                name not in ("seed", "sequential")
-                and value is not None
-                and not value > 0
-                and not zero_allowed
-            ):
+        if not self.weight_decay >= 0:
+            raise OptionError(f"weight_decay must not be negative, got {self.weight_decay}.")
+        for name in ("lr", "max_epochs", "patience", "batch_size"):
+            if (value := getattr(self, name)) is not None and not value > 0:
                 raise OptionError(f"{name} must be positive, got {value}.")
 
     def rows_per_step(self, num_rows: int) -> int:

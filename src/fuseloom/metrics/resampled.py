@@ -1,0 +1,164 @@
+"""A metric on many resamples of the same rows at once, as the bootstrap needs it.
+
+A resample is how often each row was drawn, so that most metrics are a few matrix products over all resamples.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuseloom.metrics.classification import (
+    accuracy,
+    auc,
+    balanced_accuracy,
+    log_loss,
+    macro_f1,
+    true_class_loss,
+    weighted_f1,
+)
+from fuseloom.metrics.regression import mae, pearson, r2, rmse
+
+__all__ = ["resampled"]
+
+Floats = NDArray[np.floating[Any]]
+Scores = NDArray[np.float64]
+Form = Callable[[Floats, NDArray[Any], Scores], Scores]
+
+
+def resampled(
+    metric: Callable[[Floats, NDArray[Any]], float],
+    predictions: Floats,
+    target: NDArray[Any],
+    counts: NDArray[np.integer[Any]],
+) -> Scores:
+    """The metric on each resample ``[R]``.
+
+    Args:
+        metric: Any function of predictions and target; one that is not of this package is called ``R`` times.
+        predictions: ``[N, K]`` or ``[N]``.
+        target: ``[N]``.
+        counts: How often each row was drawn, ``[R, N]``.
+
+    Example:
+        >>> predictions, target = np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 5.0])
+        >>> resampled(mae, predictions, target, np.array([[1, 1, 1], [0, 1, 2], [3, 0, 0]])).tolist()
+        [1.0, 2.0, 0.0]
+    """
+    form = _FORMS.get(metric)
+    if form is not None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return form(predictions, target, counts.astype(np.float64))
+    rows = [np.repeat(np.arange(len(target)), drawn) for drawn in counts]
+    return np.array([metric(predictions[drawn], target[drawn]) for drawn in rows])
+
+
+def _mean(values: Floats, counts: Scores) -> Scores:
+    means: Scores = counts @ values / counts.sum(-1)
+    return means
+
+
+def _accuracy(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    return _mean((predictions.argmax(-1) == target).astype(np.float64), counts)
+
+
+def _log_loss(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    return _mean(true_class_loss(predictions, target), counts)
+
+
+def _mae(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    return _mean(np.abs(target - predictions), counts)
+
+
+def _rmse(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    return np.sqrt(_mean(np.square(target - predictions), counts))
+
+
+def _r2(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    variance = _covariance(target, target, counts)
+    return np.where(variance > 0, 1 - _mean(np.square(target - predictions), counts) / variance, np.nan)
+
+
+def _pearson(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    spread = _covariance(predictions, predictions, counts) * _covariance(target, target, counts)
+    return np.where(spread > 0, _covariance(predictions, target, counts) / np.sqrt(spread), np.nan)
+
+
+def _covariance(one: Floats, other: Floats, counts: Scores) -> Scores:
+    # Centred once for all resamples, which keeps the digits of values that lie far from zero.
+    one, other = one - one.mean(), other - other.mean()
+    covariance: Scores = _mean(one * other, counts) - _mean(one, counts) * _mean(other, counts)
+    return np.where(_constant(one, counts) | _constant(other, counts), 0.0, covariance)
+
+
+def _constant(values: Floats, counts: Scores) -> NDArray[np.bool_]:
+    """Whether each resample holds one value only, which rounding hides from a variance."""
+    first = values[(counts > 0).argmax(-1)]
+    same: NDArray[np.bool_] = ((counts == 0) | (values == first[:, None])).all(-1)
+    return same
+
+
+def _auc(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    classes = [1] if predictions.shape[1] == 2 else range(predictions.shape[1])
+    of_rows = np.ascontiguousarray(counts.T)  # rows are what is sorted
+    areas = np.stack([_area(predictions[:, k], target == k, of_rows) for k in classes])
+    scored = np.isfinite(areas)
+    means: Scores = np.where(scored, areas, 0.0).sum(0) / scored.sum(0)
+    return means
+
+
+def _area(score: Floats, positive: NDArray[np.bool_], counts: Scores) -> Scores:
+    """Area under the ROC curve for counts ``[N, R]``; NaN for a resample without a row of both kinds."""
+    order = np.argsort(score, kind="stable")
+    drawn, rank = counts[order], score[order]
+    wins = drawn * positive[order, None]
+    losses = drawn - wins
+    ties = np.flatnonzero(np.diff(rank, prepend=np.nan) != 0)
+    if len(ties) < len(rank):
+        wins, losses = np.add.reduceat(wins, ties), np.add.reduceat(losses, ties)
+    below = np.cumsum(losses, axis=0) - losses / 2
+    area: Scores = np.einsum("nr,nr->r", wins, below) / (wins.sum(0) * losses.sum(0))
+    return area
+
+
+def _by_class(predictions: Floats, target: NDArray[Any], counts: Scores) -> tuple[Scores, Scores, Scores]:
+    """Rows recognised, rows in the target and rows predicted, of each class ``[R, K]``."""
+    classes = np.arange(predictions.shape[1])
+    true, chosen = target[:, None] == classes, predictions.argmax(-1)[:, None] == classes
+    hits, there, predicted = (counts @ one.astype(np.float64) for one in (true & chosen, true, chosen))
+    return hits, there, predicted
+
+
+def _balanced_accuracy(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    hits, there, _ = _by_class(predictions, target, counts)
+    recalls: Scores = np.where(there > 0, hits / there, 0.0).sum(-1) / (there > 0).sum(-1)
+    return recalls
+
+
+def _macro_f1(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    hits, there, predicted = _by_class(predictions, target, counts)
+    either = there + predicted
+    scores: Scores = np.where(either > 0, 2 * hits / either, 0.0).sum(-1) / (either > 0).sum(-1)
+    return scores
+
+
+def _weighted_f1(predictions: Floats, target: NDArray[Any], counts: Scores) -> Scores:
+    hits, there, predicted = _by_class(predictions, target, counts)
+    weighted = np.where(there > 0, there * 2 * hits / (there + predicted), 0.0)
+    scores: Scores = weighted.sum(-1) / counts.sum(-1)
+    return scores
+
+
+_FORMS: Mapping[Callable[..., float], Form] = {
+    accuracy: _accuracy,
+    balanced_accuracy: _balanced_accuracy,
+    macro_f1: _macro_f1,
+    weighted_f1: _weighted_f1,
+    auc: _auc,
+    log_loss: _log_loss,
+    r2: _r2,
+    rmse: _rmse,
+    mae: _mae,
+    pearson: _pearson,
+}

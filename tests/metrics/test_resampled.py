@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from fuseloom.metrics.resampled import resampled
+from fuseloom.tasks.classification import Classification
+from fuseloom.tasks.regression import Regression
+
+METRICS = [
+    *((Classification, name) for name in Classification.metrics),
+    *((Regression, name) for name in Regression.metrics),
+]
+
+
+def drawn_counts(generator, resamples, rows):
+    return generator.multinomial(rows, np.full(rows, 1 / rows), size=resamples)
+
+
+def repeated(counts):
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize(("task", "name"), METRICS)
+@pytest.mark.parametrize("rows", [3, 60])
+def test_every_metric_is_that_of_the_repeated_rows(task, name, rows, classes):
+    generator = np.random.default_rng(rows + classes)
+    metric = task.metrics[name].function
+    if task is Classification:
+        target = generator.integers(classes, size=rows)
+        predictions = generator.integers(1, 5, size=(rows, classes)).astype(float)  # whole numbers: ties
+        predictions /= predictions.sum(-1, keepdims=True)
+    else:
+        target = np.round(generator.normal(scale=2, size=rows))
+        predictions = np.round(target + generator.normal(size=rows), 1)
+    counts = drawn_counts(generator, 40, rows)
+    expected = [metric(predictions[repeated(one)], target[repeated(one)]) for one in counts]
+    found = resampled(metric, predictions, target, counts)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_constant_resample_is_as_undefined_as_constant_rows():
+    target, predictions = np.array([0.1, 0.3, 0.7]), np.array([0.2, 0.2, 0.9])
+    counts = np.array([[3, 0, 0], [1, 2, 0], [1, 1, 1]])
+    assert np.isnan(resampled(Regression.metrics["r2"].function, predictions, target, counts)).tolist() == [
+        True,
+        False,
+        False,
+    ]
+    assert np.isnan(
+        resampled(Regression.metrics["pearson"].function, predictions, target, counts)
+    ).tolist() == [True, True, False]
+
+
+def test_a_function_of_ones_own_is_called_on_the_repeated_rows():
+    counts = np.array([[2, 0, 1], [1, 1, 1]])
+    largest = resampled(lambda p, t: float((p - t).max()), np.array([1.0, 9.0, 2.0]), np.zeros(3), counts)
+    assert largest.tolist() == [2.0, 9.0]
