@@ -23,6 +23,7 @@ __all__ = [
     "Effort",
     "Setting",
     "Size",
+    "about",
     "agree",
     "build",
     "compete",
@@ -172,18 +173,23 @@ def compete(name: str, size: Size, setting: Setting, effort: Effort, **options: 
         torch.compiler.reset()
     entrants, streams = contenders(name, size, setting, **options), draw(size, setting)
     runs = {who: steps(entrant, streams) for who, entrant in entrants.items()}
-    result: dict[str, Any] = {
-        "part": name,
-        "size": asdict(size),
-        "dtype": str(setting.dtype).removeprefix("torch."),
-        "compiled": setting.compiled,
-    }
+    result = about(name, size, setting)
     for which in PASSES:
         timed = {who: step[which] for who, step in runs.items()}
         result[which] = measure(timed, **asdict(effort), device=setting.device)
     # Compiled code allocates where the counter does not see it.
     result["peak_bytes"] = None if setting.compiled else peaks(runs)
     return result
+
+
+def about(name: str, size: Size, setting: Setting) -> dict[str, Any]:
+    """What was measured, as the JSON says it."""
+    return {
+        "part": name,
+        "size": asdict(size),
+        "dtype": str(setting.dtype).removeprefix("torch."),
+        "compiled": setting.compiled,
+    }
 
 
 def peaks(runs: Mapping[str, Mapping[str, Step]]) -> dict[str, int]:

@@ -29,6 +29,7 @@ from contest import (
     Effort,
     Setting,
     Size,
+    about,
     build,
     compete,
     contender,
@@ -41,6 +42,7 @@ from contest import (
 from program import add_options, effort, prepare, publish
 from rivals.products import PlainTensorProduct
 from timing import environment, measure
+from torch._dynamo.exc import BackendCompilerFailed
 
 import fuseloom
 from fuseloom.registry import lookup
@@ -144,7 +146,10 @@ QUICK = Plan(
 def speed(
     names: Sequence[str], plan: Plan, settings: Sequence[Setting], effort: Effort
 ) -> Iterator[dict[str, Any]]:
-    """Times and memory: the first setting at all sizes, the others at the representative one."""
+    """Times and memory: the first setting at all sizes, the others at the representative one.
+
+    Where torch's compiler fails on one of the three, the row has its ``error`` instead.
+    """
     for number, setting in enumerate(settings):
         for name in names:
             for size in plan.sizes if number == 0 else (plan.representative,):
@@ -152,7 +157,10 @@ def speed(
                     _say(f"{name} {size}: too large")
                     continue
                 _say(f"{name} {size} {setting.dtype}{' compiled' if setting.compiled else ''}")
-                yield compete(name, size, setting, effort)
+                try:
+                    yield compete(name, size, setting, effort)
+                except BackendCompilerFailed as error:
+                    yield about(name, size, setting) | {"error": type(error.inner_exception).__name__}
 
 
 def grow(name: str, axis: Axis, setting: Setting, effort: Effort) -> dict[str, Any]:
@@ -223,10 +231,12 @@ def run(names: Sequence[str], plan: Plan, options: argparse.Namespace) -> dict[s
         for compiled in modes
         for dtype in (torch.float32, torch.bfloat16)
     ]
+    rows = list(speed(names, plan, settings, effort(options)))
     results: dict[str, Any] = {
         "format_version": 1,
         "environment": environment(device, options.seed),
-        "speed": list(speed(names, plan, settings, effort(options))),
+        "speed": [row for row in rows if "error" not in row],
+        "failed": [row for row in rows if "error" in row],
         "growth": list(growth(names, plan, settings[0], effort(options))),
         "checks": {},
     }

@@ -7,7 +7,16 @@ from typing import Any
 from contest import PASSES, Size
 from timing import unsteady
 
-__all__ = ["about", "chunk_table", "growth_table", "losses", "product_table", "render", "speed_table"]
+__all__ = [
+    "about",
+    "chunk_table",
+    "failures",
+    "growth_table",
+    "losses",
+    "product_table",
+    "render",
+    "speed_table",
+]
 
 Result = Mapping[str, Any]
 
@@ -19,6 +28,8 @@ def render(results: Result) -> str:
     """All tables, one below the other."""
     checks = results.get("checks", {})
     parts = [speed_table(results["speed"]), losses(results["speed"])]
+    if failed := results.get("failed"):
+        parts.append(failures(failed))
     if growth := results.get("growth"):
         parts.append(growth_table(growth))
     if products := checks.get("low_rank"):
@@ -94,6 +105,12 @@ def losses(rows: Sequence[Result]) -> str:
     worst = {part: (ratio, where) for ratio, part, where in reversed(slower)}
     lines = [f"{part:<27} {ratio:>6.2f}  {where}" for part, (ratio, where) in sorted(worst.items())]
     return "\n".join([counted, *(["The worst ours / plain of each:"] if lines else []), *lines])
+
+
+def failures(rows: Sequence[Result]) -> str:
+    """What torch's compiler could not compile: ours, the plain form or the floor."""
+    lines = [f"{row['part']:<27} {_setting(row)}: {row['error']}" for row in rows]
+    return "\n".join(["Not in the table, as torch's compiler failed on one of the three:", *lines])
 
 
 def growth_table(rows: Iterable[Result]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.exc import BackendCompilerFailed
 
 from fuseloom.registry import list_fusions
 
@@ -96,3 +97,22 @@ def test_the_exchanges_are_measured_by_the_same_means(
     results = json.loads(path.read_text("utf-8"))
     assert [row["part"] for row in results["speed"]] == list_fusions(kind="exchange")
     assert capsys.readouterr().out == import_module("tables").render(results)
+
+
+def test_what_the_compiler_cannot_compile_is_named_and_the_rest_measured(
+    merge: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    compete = merge.compete
+
+    def fail(name: str, size: Any, setting: Any, *rest: Any, **options: Any) -> Any:
+        if name == "sum" and setting.dtype is torch.bfloat16:
+            raise BackendCompilerFailed("inductor", ValueError("no such kernel"), None)
+        return compete(name, size, setting, *rest, **options)
+
+    monkeypatch.setattr(merge, "compete", fail)
+    path = tmp_path / "merge.json"
+    assert merge.main(["--quick", "--merges", "concat,sum", "--json", str(path)]) == 0
+    results = json.loads(path.read_text("utf-8"))
+    assert [(row["part"], row["error"]) for row in results["failed"]] == [("sum", "ValueError")]
+    assert len(results["speed"]) == 3
+    assert "compiler failed" in capsys.readouterr().out

@@ -62,6 +62,16 @@ def test_losses_are_counted_and_the_worst_of_each_part_named(tables: Any) -> Non
     assert "bfloat16, eager" in worst[0]
 
 
+def test_what_cannot_be_compiled_is_named(tables: Any) -> None:
+    failed = {"part": "sum", "size": SIZE, "dtype": "bfloat16", "compiled": True, "error": "CppCompileError"}
+    assert tables.failures([failed]).splitlines()[1].split() == [
+        "sum",
+        "bfloat16,",
+        "compiled:",
+        "CppCompileError",
+    ]
+
+
 def test_growth_is_per_sample_and_relative_to_the_first(tables: Any) -> None:
     points = [
         {"value": value, "batch": value, "times": quartiles(seconds)}
