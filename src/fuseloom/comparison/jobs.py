@@ -73,6 +73,8 @@ class Job:
     """Which fold's rows to train on."""
     measured: bool = False
     """Whether to measure the memory of one training step."""
+    state_file: str | None = None
+    """Where the run's state is kept, which another job of the same run goes on from."""
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values that `from_state` takes."""
@@ -90,7 +92,12 @@ def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     modalities = tuple(job.model.encoders)
     train = rows.take("train", modalities)
     model, result = fit(
-        lambda: build_model(job.model, task), train, rows.take("valid", modalities), task, job.fit
+        lambda: build_model(job.model, task),
+        train,
+        rows.take("valid", modalities),
+        task,
+        job.fit,
+        state=None if job.state_file is None else Path(job.state_file),
     )
     step = train.take(slice(0, job.fit.rows_per_step(len(train))))
     memory_mb = training_memory_mb(model, step, task) if job.measured else None
@@ -98,9 +105,16 @@ def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     unfinished = path.with_suffix(".part")
     save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, unfinished)
     unfinished.replace(path)
-    loss = result.valid_loss
-    valid_loss = loss if np.isfinite(loss) else None
-    return asdict(result) | {"valid_loss": valid_loss, "memory_mb": memory_mb, "weights": path.name}
+    return asdict(result) | {
+        "valid_loss": _known(result.valid_loss),
+        "curve": [[_known(loss) for loss in losses] for losses in result.curve],
+        "memory_mb": memory_mb,
+        "weights": path.name,
+    }
+
+
+def _known(loss: float) -> float | None:
+    return float(f"{loss:.9g}") if np.isfinite(loss) else None
 
 
 def fold_key(key: str, fold: int) -> str:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def train_all(
 ) -> list[Trained]:
     """Try each learning rate with seed 0 in every fold for a few epochs, then train all seeds with the best.
 
-    The best has the lowest validation loss, mean over folds. What the run folder's journal holds is not
-    trained again.
+    The best has the lowest validation loss, mean over folds; the run that tried it is the beginning of that
+    of seed 0. What the run folder's journal holds is not trained again.
 
     Args:
         folds: The candidates of each fold, the same in the same order.
@@ -64,8 +65,7 @@ def train_all(
     clock = _Clock(len(folds) * len(everyone) * (len(rates) + config.seeds), folder, progress)
     tried = {
         (one[0].name, lr): [
-            _job(f"search {candidate.name}", candidate, config.search(lr), folder, fold)
-            for fold, candidate in enumerate(one)
+            _search(candidate, lr, config, folder, fold) for fold, candidate in enumerate(one)
         ]
         for one in everyone
         for lr in rates
@@ -77,20 +77,35 @@ def train_all(
         lr = rates[int(np.argmin(losses))] if rates else config.learning_rates[0]
         trained.append((one, lr, _final_jobs(one, lr, config, folder)))
     _run_missing([job for *_, jobs in trained for fold in jobs for job in fold], folder, run, clock)
+    for job in chain.from_iterable(tried.values()):
+        _state_file(job).unlink(missing_ok=True)
     return [_trained(one, lr, jobs, folder=folder) for one, lr, jobs in trained]
+
+
+def _search(candidate: Candidate, lr: float, config: CompareConfig, folder: RunFolder, fold: int) -> Job:
+    job = _job(f"search {candidate.name}", candidate, config.search(lr), folder, fold)
+    return replace(job, state_file=str(_state_file(job)))
+
+
+def _state_file(search: Job) -> Path:
+    return Path(search.weights).with_suffix(".state")
 
 
 def _final_jobs(
     one: Sequence[Candidate], lr: float, config: CompareConfig, folder: RunFolder
 ) -> list[list[Job]]:
-    """For each fold a job per seed."""
-    return [
+    """For each fold a job per seed; that of seed 0 goes on from the search, where there was one."""
+    jobs = [
         [
             _job(f"{candidate.role} {candidate.name}", candidate, config.fit(lr, seed), folder, fold)
             for seed in range(config.seeds)
         ]
         for fold, candidate in enumerate(one)
     ]
+    for fold, candidate in enumerate(one):
+        search = _search(candidate, lr, config, folder, fold)
+        jobs[fold][0] = replace(jobs[fold][0], state_file=search.state_file)
+    return jobs
 
 
 def _job(what: str, candidate: Candidate, fit: FitConfig, folder: RunFolder, fold: int) -> Job:

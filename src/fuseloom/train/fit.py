@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from fuseloom.errors import OptionError
 from fuseloom.part import Staged
 from fuseloom.tasks import Task
 from fuseloom.train.flat import flat_parameters
+from fuseloom.train.state import FitState, Progress
 from fuseloom.train.step import training_step
 from fuseloom.types import Batch
 
@@ -59,6 +61,8 @@ class FitResult:
     valid_loss: float
     epochs: int
     train_s: float
+    curve: tuple[tuple[float, float], ...]
+    """Loss on training rows (while they were learnt from) and on validation rows, of each epoch."""
 
 
 @contextmanager
@@ -81,7 +85,13 @@ def one_thread() -> Iterator[None]:
 
 
 def fit(
-    build: Callable[[], nn.Module], train: Batch, valid: Batch, task: Task, config: FitConfig
+    build: Callable[[], nn.Module],
+    train: Batch,
+    valid: Batch,
+    task: Task,
+    config: FitConfig,
+    *,
+    state: Path | None = None,
 ) -> tuple[nn.Module, FitResult]:
     """Build and train a model; keep the weights with the lowest validation loss.
 
@@ -91,20 +101,30 @@ def fit(
         valid: All validation rows.
         task: Gives the loss.
         config: The run's settings; equal settings and data give equal weights.
+        state: File that keeps where the run stands after its last epoch. One that is there is gone on from,
+            which ends as a run that never stopped: so a search's short run is the beginning of a longer one.
 
     Raises:
-        OptionError: the model is to be fitted in stages and has none.
+        OptionError: the model is to be fitted in stages and has none, or is to leave a state besides.
+        RunError: the state is damaged.
     """
-    start, epochs, best = time.perf_counter(), 0, float("inf")
+    if config.sequential and state is not None:
+        raise OptionError(
+            "state must be None where sequential is True, got a file. Fit again from the start."
+        )
     with seeded(config.seed):
         model = build()
         if (first := next(iter(train.inputs.values()), None)) is not None:
             model.to(first.device)
-        for _ in _stages(model) if config.sequential else range(1):
-            best, more = _descend(model, train, valid, task, config)
-            epochs += more
+        stages = _stages(model) if config.sequential else range(1)
+        runs = [_descend(model, train, valid, task, config, state=state) for _ in stages]
     model.eval()
-    return model, FitResult(valid_loss=best, epochs=epochs, train_s=time.perf_counter() - start)
+    return model, FitResult(
+        valid_loss=runs[-1].best,
+        epochs=sum(run.epoch for run in runs),
+        train_s=sum(run.train_s for run in runs),
+        curve=tuple(losses for run in runs for losses in run.curve),
+    )
 
 
 def _stages(model: nn.Module) -> Iterator[int]:
@@ -125,29 +145,69 @@ def _stages(model: nn.Module) -> Iterator[int]:
 
 
 def _descend(
-    model: nn.Module, train: Batch, valid: Batch, task: Task, config: FitConfig
-) -> tuple[float, int]:
-    """Train what requires a gradient until patience ends; gives the lowest validation loss and the epochs."""
-    best, best_weights, waited, epoch = float("inf"), _copy(model), 0, 0
+    model: nn.Module, train: Batch, valid: Batch, task: Task, config: FitConfig, *, state: Path | None
+) -> Progress:
+    """Train what requires a gradient until patience ends."""
+    progress, best_weights = Progress(), _copy(model)
     with flat_parameters(model) as parameters:
         optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        while epoch < config.max_epochs and waited < config.patience:
-            _run_epoch(model, train, task, optimizer, config.rows_per_step(len(train)))
-            epoch, waited = epoch + 1, waited + 1
-            loss = _mean_loss(model, valid, task)
-            if loss < best:
-                best, best_weights, waited = loss, _copy(model), 0
+        if state is not None and state.is_file():
+            progress, best_weights = _restore(FitState.load(state), model, optimizer)
+        start = time.perf_counter() - progress.train_s
+        while progress.epoch < config.max_epochs and progress.waited < config.patience:
+            learnt = _run_epoch(model, train, task, optimizer, config.rows_per_step(len(train)))
+            losses = learnt, _mean_loss(model, valid, task)
+            progress = progress.after(losses, time.perf_counter() - start)
+            if progress.waited == 0:
+                best_weights = _copy(model)
+        if state is not None:
+            _standing(progress, model, best_weights, optimizer).save(state)
     model.load_state_dict(best_weights)
-    return best, epoch
+    return progress
+
+
+def _standing(
+    progress: Progress, model: nn.Module, best_weights: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> FitState:
+    return FitState(
+        progress=progress,
+        weights=_copy(model),
+        best_weights=best_weights,
+        averages={
+            f"{place}.{name}": value
+            for place, parameter in enumerate(_optimized(optimizer))
+            for name, value in optimizer.state[parameter].items()
+        },
+        generator=torch.get_rng_state(),
+    )
+
+
+def _restore(
+    state: FitState, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]]:
+    model.load_state_dict(state.weights)
+    for place, parameter in enumerate(_optimized(optimizer)):
+        own = {name: value for name, value in state.averages.items() if name.startswith(f"{place}.")}
+        optimizer.state[parameter] = {name.partition(".")[2]: value for name, value in own.items()}
+    torch.set_rng_state(state.generator)
+    return state.progress, dict(state.best_weights)
+
+
+def _optimized(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _run_epoch(
     model: nn.Module, train: Batch, task: Task, optimizer: torch.optim.Optimizer, batch_size: int
-) -> None:
+) -> float:
+    """Learn from every row once; gives the mean loss of the steps."""
     model.train()
     shuffled = train.take(torch.randperm(len(train)).to(_device(train)))
-    for start in range(0, len(train), batch_size):
+    steps = [
         training_step(model, shuffled.take(slice(start, start + batch_size)), task, optimizer)
+        for start in range(0, len(train), batch_size)
+    ]
+    return float(torch.stack(steps).mean())
 
 
 def _mean_loss(model: nn.Module, rows: Batch, task: Task) -> float:

@@ -1,0 +1,89 @@
+"""Where a training run stands, so that it can go on as if it had never stopped."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fuseloom.errors import RunError
+
+__all__ = ["FitState", "Progress"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    waited: int = 0
+    """Of these, how many since the best one."""
+    best: float = float("inf")
+    """Lowest validation loss."""
+    train_s: float = 0.0
+    """Seconds so far."""
+    curve: tuple[tuple[float, float], ...] = ()
+    """Loss on training rows (while they were learnt from) and on validation rows, of each epoch."""
+
+    def after(self, losses: tuple[float, float], train_s: float) -> Self:
+        """One epoch on, with its two losses."""
+        better = losses[1] < self.best
+        return type(self)(
+            epoch=self.epoch + 1,
+            waited=0 if better else self.waited + 1,
+            best=losses[1] if better else self.best,
+            train_s=train_s,
+            curve=(*self.curve, losses),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitState:
+    """A run between two epochs: its weights, the optimiser's averages, the generator and its progress."""
+
+    progress: Progress
+    weights: Mapping[str, Tensor]
+    best_weights: Mapping[str, Tensor]
+    averages: Mapping[str, Tensor]
+    """Of the optimiser, by group and name."""
+    generator: Tensor
+    """State of torch's global generator."""
+
+    def save(self, path: Path) -> None:
+        """Write one file; it is either whole or not there."""
+        parts = {
+            f"{group}/{name}": value.detach().contiguous().cpu()
+            for group in ("weights", "best_weights", "averages")
+            for name, value in getattr(self, group).items()
+        }
+        unfinished = path.with_suffix(".part")
+        about = {"progress": json.dumps(asdict(self.progress))}
+        save_file(parts | {"generator": self.generator}, unfinished, metadata=about)
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: the file is damaged or of another kind.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best_weights": {}, "averages": {}}
+        try:
+            with safe_open(path, framework="pt") as file:
+                told: dict[str, Any] = json.loads(file.metadata()["progress"])
+                for key in file.keys():  # noqa: SIM118 - not a mapping
+                    group, _, name = key.partition("/")
+                    if name:
+                        parts[group][name] = file.get_tensor(key)
+                generator = file.get_tensor("generator")
+            told["curve"] = tuple((train, valid) for train, valid in told["curve"])
+            progress = Progress(**{field.name: told[field.name] for field in fields(Progress)})
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path.name} must be the state of a training run, got {error}.") from error
+        return cls(progress=progress, generator=generator, **parts)
