@@ -3,10 +3,15 @@
 import pytest
 import torch
 
+from fuseloom.encoders.audio import AudioEncoder
 from fuseloom.encoders.embedding import EmbeddingEncoder
+from fuseloom.encoders.hf import HfEncoder
 from fuseloom.encoders.identity import IdentityEncoder
+from fuseloom.encoders.image import ImageEncoder
+from fuseloom.encoders.series import SeriesEncoder
 from fuseloom.encoders.table import TableEncoder
 from fuseloom.encoders.text import TextEncoder
+from fuseloom.encoders.timm import TimmEncoder
 from fuseloom.registry import list_names, lookup
 
 
@@ -35,7 +40,100 @@ def text_rows():
     return TextEncoder(dim=8, window=4), text, mask
 
 
-CASES = [embedding_rows, embedding_tokens, identity_tokens, table_rows, text_rows]
+def lengths(*counts):
+    return torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+
+
+def series_rows(**options):
+    rows = torch.randn(4, 9, 3)
+    rows[0, 2, 1] = torch.nan
+    mask = lengths(9, 0, 1, 6)
+    mask[0, 4] = False
+    return SeriesEncoder(3, dim=8, **options), rows, mask
+
+
+def series_conv():
+    return series_rows()
+
+
+def series_conv_tokens():
+    return series_rows(output="tokens", stride=2, timed=True)
+
+
+def series_transformer():
+    return series_rows(body="transformer", timed=True)
+
+
+def series_transformer_tokens():
+    return series_rows(body="transformer", output="tokens", stride=2)
+
+
+def images(channels, **options):
+    pixels = torch.randint(0, 256, (4, channels, 9, 6), dtype=torch.uint8)
+    return ImageEncoder(channels, dim=16, **options), pixels, torch.tensor([True, False, True, True])
+
+
+def image_grey():
+    return images(1)
+
+
+def image_tokens():
+    return images(3, output="tokens", stride=2)
+
+
+def image_patches():
+    return images(3, body="patch", patch=4, output="tokens")
+
+
+def image_patches_pooled():
+    return images(1, body="patch", patch=4)
+
+
+def audio_frames(**options):
+    return AudioEncoder(20, dim=8, **options), torch.randn(4, 17, 20), lengths(17, 0, 1, 9)
+
+
+def audio_pooled():
+    return audio_frames()
+
+
+def audio_tokens():
+    return audio_frames(output="tokens")
+
+
+def timm_images():
+    pytest.importorskip("timm")
+    pixels = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    mask = torch.tensor([True, False, True, True])
+    return TimmEncoder("test_resnet", dim=8, pretrained=False), pixels, mask
+
+
+def hf_ids():
+    pytest.importorskip("transformers")
+    size = {"vocab_size": 30, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+    encoder = HfEncoder("tiny", dim=8, config={"model_type": "distilbert", **size})
+    return encoder, torch.randint(5, 30, (4, 6)), lengths(6, 0, 1, 4)
+
+
+CASES = [
+    embedding_rows,
+    embedding_tokens,
+    identity_tokens,
+    table_rows,
+    text_rows,
+    series_conv,
+    series_conv_tokens,
+    series_transformer,
+    series_transformer_tokens,
+    image_grey,
+    image_tokens,
+    image_patches,
+    image_patches_pooled,
+    audio_pooled,
+    audio_tokens,
+    timm_images,
+    hf_ids,
+]
 
 
 @pytest.mark.parametrize("make", CASES)
@@ -43,7 +141,7 @@ def test_what_is_masked_does_not_matter(make):
     encoder, value, mask = make()
     encoder.eval()
     other = value.clone()
-    other[~mask] = 77 if value.dtype == torch.uint8 else float("nan")
+    other[~mask] = float("nan") if value.is_floating_point() else 77
     (one, one_mask), (two, two_mask) = encoder(value, mask), encoder(other, mask)
     torch.testing.assert_close(one, two)
     assert one_mask.equal(two_mask)
@@ -55,7 +153,8 @@ def test_what_is_masked_does_not_matter(make):
 def test_a_full_mask_changes_nothing(make):
     encoder, value, mask = make()
     encoder.eval()
-    torch.testing.assert_close(encoder(value, torch.ones_like(mask))[0], encoder(value)[0])
+    full, none = encoder(value, torch.ones_like(mask))[0], encoder(value)[0]
+    torch.testing.assert_close(full, none, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", CASES)
@@ -67,6 +166,48 @@ def test_width_is_as_claimed_and_every_parameter_gets_a_gradient(make):
     if any(True for _ in encoder.parameters()):
         (stream * torch.randn_like(stream)).sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_a_sample_does_not_depend_on_the_others(make):
+    encoder, value, mask = make()
+    encoder.eval()
+    stream, kept = encoder(value, mask)
+    order = torch.tensor([2, 0, 3, 1])
+    permuted, permuted_kept = encoder(value[order], mask[order])
+    torch.testing.assert_close(permuted, stream[order], rtol=1e-4, atol=1e-5)
+    assert permuted_kept.equal(kept[order])
+    alone, _ = encoder(value[3:], mask[3:])
+    torch.testing.assert_close(alone, stream[3:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_stages_have_the_widths_they_claim_and_are_zero_under_false(make):
+    encoder, value, mask = make()
+    encoder.eval()
+    assert len(encoder.stages) == len(encoder.dims)
+    for index, width in enumerate(encoder.dims):
+        value, mask = encoder.run_stage(index, value, mask)
+        features_last = value.movedim(1, -1) if value.dim() == 4 else value
+        assert features_last.shape[-1] == width
+        assert features_last.shape[:-1] == mask.shape
+        assert features_last[~mask].eq(0).all()
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_absent_samples_get_and_give_no_gradient(make):
+    encoder, value, mask = make()
+    encoder.eval()
+    if isinstance(encoder, TextEncoder | HfEncoder):
+        pytest.skip("bytes and ids have no gradient")
+    poisoned = value.float() if value.dtype == torch.uint8 else value.clone()
+    poisoned[~mask] = torch.nan
+    poisoned.requires_grad_()
+    stream, _ = encoder(poisoned, mask)
+    stream.square().sum().backward()
+    assert poisoned.grad.isfinite().all()
+    assert poisoned.grad[~mask].eq(0).all()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
 
 
 def test_every_registered_encoder_is_tested_here():

@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -31,11 +31,26 @@ class Encoder(nn.Module, ABC):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.dims = tuple(dims)
+        self.frozen = False
+
+    def freeze(self) -> None:
+        """Train it no more: it has no gradient and stays in evaluation mode, so that its output is fixed."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Enter training mode, unless it is frozen."""
+        return super().train(mode and not self.frozen)
 
     def run_stage(self, index: int, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Value and mask after stage ``index``, zero under False."""
         value, mask = self.stages[index](value, mask)
         return (value, None) if mask is None else (zero_masked(value, mask), mask)
+
+    def rebuild_options(self) -> dict[str, Any]:
+        """Options to add to its own, so that it is built again without loading weights, for a state dict."""
+        return {}
 
     def forward(self, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Stream ``[B, D]`` or ``[B, N, D]`` and its mask, after all stages."""

@@ -1,12 +1,15 @@
 """Primitives that never heard of modalities."""
 
 from fuseloom.nn.attention import attend, attention_weights
+from fuseloom.nn.convolution import MaskedConv, MaskedResidual, masked_average, shorten_mask
 from fuseloom.nn.dropout import Dropout
 from fuseloom.nn.embed import linear_each, stack_masks
 from fuseloom.nn.gates import entropy, gumbel, sample_one, sigmoid, soft, sparsemax, straight_through
 from fuseloom.nn.gaussians import product_of_gaussians
 from fuseloom.nn.linear import sum_of_linears
 from fuseloom.nn.masked import masked_max, masked_mean, masked_softmax
+from fuseloom.nn.mel import log_mel, mel_filters
+from fuseloom.nn.norm import MaskedGroupNorm, masked_group_norm
 from fuseloom.nn.perceptron import perceptron
 from fuseloom.nn.polynomial import PolynomialFeatures, count_monomials
 from fuseloom.nn.products import subset_products
@@ -22,6 +25,9 @@ from fuseloom.nn.transformer import (
 
 __all__ = [
     "Dropout",
+    "MaskedConv",
+    "MaskedGroupNorm",
+    "MaskedResidual",
     "PolynomialFeatures",
     "Reinforce",
     "SinusoidalPositions",
@@ -34,14 +40,19 @@ __all__ = [
     "entropy",
     "gumbel",
     "linear_each",
+    "log_mel",
+    "masked_average",
+    "masked_group_norm",
     "masked_last",
     "masked_max",
     "masked_mean",
     "masked_softmax",
+    "mel_filters",
     "perceptron",
     "product_of_gaussians",
     "route",
     "sample_one",
+    "shorten_mask",
     "sigmoid",
     "soft",
     "sparsemax",
