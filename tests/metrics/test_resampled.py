@@ -3,8 +3,10 @@ import pytest
 
 from fuseloom.metrics.resampled import resampled
 from fuseloom.tasks.classification import Classification
+from fuseloom.tasks.multilabel import Multilabel
 from fuseloom.tasks.regression import Regression
 
+LABELS, NUMBERS = Multilabel(["a", "b", "c"]), Regression([0.0, 0.0], [1.0, 1.0], names=["calm", "joy"])
 METRICS = [
     *((Classification, name) for name in Classification.metrics),
     *((Regression, name) for name in Regression.metrics),
@@ -36,6 +38,34 @@ def test_every_metric_is_that_of_the_repeated_rows(task, name, rows, classes):
     expected = [metric(predictions[repeated(one)], target[repeated(one)]) for one in counts]
     found = resampled(metric, predictions, target, counts)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [3, 60])
+@pytest.mark.parametrize(
+    ("task", "name"), [(task, name) for task in (LABELS, NUMBERS) for name in task.metrics]
+)
+def test_every_metric_of_several_targets_is_that_of_the_repeated_rows(task, name, rows):
+    generator = np.random.default_rng(rows)
+    metric = task.metrics[name].function
+    if task is LABELS:
+        target = (generator.uniform(size=(rows, 3)) < 0.3).astype(np.float32)
+        predictions = np.round(generator.uniform(size=(rows, 3)), 1)  # tenths: ties
+    else:
+        target = np.round(generator.normal(scale=2, size=(rows, 2)))
+        predictions = np.round(target + generator.normal(size=(rows, 2)), 1)
+        target[generator.uniform(size=(rows, 2)) < 0.2] = np.nan
+    counts = drawn_counts(generator, 40, rows)
+    expected = [metric(predictions[repeated(one)], target[repeated(one)]) for one in counts]
+    found = resampled(metric, predictions, target, counts)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_target_that_is_never_known_has_no_score():
+    target, counts = np.array([[1.0, np.nan], [2.0, np.nan]]), np.array([[1, 1], [2, 0]])
+    for name in ("mae", "mae_joy", "acc7_joy"):
+        metric = NUMBERS.metrics[name].function
+        assert np.isnan(metric(target, target))
+        assert np.isnan(resampled(metric, target, target, counts)).all()
 
 
 def test_a_constant_resample_is_as_undefined_as_constant_rows():

@@ -1,18 +1,19 @@
 """The contract of a task: everything above knows what is predicted only through it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fuseloom.errors import UnknownNameError, did_you_mean
 from fuseloom.heads import LinearHead
 
-__all__ = ["Metric", "Task", "infer_task"]
+__all__ = ["Metric", "Task"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -21,7 +22,8 @@ Floats = NDArray[np.floating[Any]]
 class Metric:
     """A score of predictions against the truth.
 
-    ``function`` takes predictions (class probabilities ``[N, K]`` or numbers ``[N]``) and encoded targets.
+    ``function`` takes predictions (probabilities ``[N, K]`` or numbers ``[N]`` or ``[N, K]``) and encoded
+    targets.
     """
 
     function: Callable[[Floats, NDArray[Any]], float]
@@ -42,17 +44,24 @@ class Task(ABC):
 
     kind: ClassVar[str] = "task"
     name: ClassVar[str] = ""
-    metrics: ClassVar[Mapping[str, Metric]]
+    metrics: Mapping[str, Metric]
+    """By name; a task of several targets may add those of each."""
     default_metric: ClassVar[str]
     loss_metric: ClassVar[str]
     """The metric closest to the loss; lower is better."""
     stratified: ClassVar[bool]
     """Whether made splits keep the shares of the target's values."""
+    notes: tuple[str, ...] = ()
+    """How the raw targets were read, where that is not plain."""
 
     @classmethod
     @abstractmethod
-    def learn(cls, target: NDArray[Any]) -> Self:
-        """Learn classes or scale from raw targets ``[N]``.
+    def learn(cls, target: NDArray[Any], names: Sequence[str] | None = None) -> Self:
+        """Learn classes or scale from raw targets ``[N]``, or ``[N, K]`` of several.
+
+        Args:
+            target: As the data hold it.
+            names: Of the columns of ``[N, K]``; by default their numbers.
 
         Raises:
             DataError: the targets cannot be learnt from.
@@ -67,6 +76,10 @@ class Task(ABC):
     def state(self) -> dict[str, Any]:
         """What was learnt, as plain JSON values."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy or a pickle is made of the state, as metrics may be functions that have no name."""
+        return type(self).from_state, (self.state(),)
+
     @property
     @abstractmethod
     def num_outputs(self) -> int:
@@ -74,24 +87,53 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, target: NDArray[Any]) -> NDArray[Any]:
-        """Raw targets ``[N]`` to what the loss and the metrics compare with."""
+        """Raw targets to what the loss and the metrics compare with, a row for each."""
 
     @abstractmethod
+    def balanced(self, target: NDArray[Any]) -> Self:
+        """The task whose loss gives each class the same weight over encoded targets of training rows.
+
+        Raises:
+            OptionError: the task has no classes.
+        """
+
+    @abstractmethod
+    def errors(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Errors ``[B]``, or ``[B, K]`` of several targets, and their weights of the same shape.
+
+        No weights means that all are one. Outputs are ``[B, K]``, targets encoded.
+        """
+
     def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Losses ``[B]`` of outputs ``[B, K]`` against encoded targets ``[B]``."""
+        """Losses ``[B]`` of outputs ``[B, K]`` against encoded targets; of several, their weighted mean."""
+        errors, weights = self.errors(outputs, target)
+        if errors.dim() == 1:
+            return errors
+        return errors.mean(-1) if weights is None else _weighted_mean(errors, weights, -1)
 
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Mean loss of outputs ``[B, K]`` against encoded targets ``[B]``, rows weighted."""
-        losses = self.losses(outputs, target)
-        return losses.mean() if weight is None else (losses * weight).sum() / weight.sum()
+        """Mean loss of outputs ``[B, K]`` against encoded targets, rows weighted by ``weight`` ``[B]``.
+
+        It is the mean over all errors, each weighted by its own weight and by that of its row; 0 where all
+        of these are 0.
+        """
+        errors, weights = self.errors(outputs, target)
+        if weight is not None:
+            rows = weight if errors.dim() == 1 else weight[:, None].expand_as(errors)
+            weights = rows if weights is None else weights * rows
+        return errors.mean() if weights is None else _weighted_mean(errors, weights, None)
 
     @abstractmethod
     def predict(self, outputs: Floats) -> Floats:
-        """Outputs ``[N, K]`` to what the metrics take: probabilities ``[N, K]`` or numbers ``[N]``."""
+        """Outputs ``[N, K]`` to what the metrics take: probabilities or numbers, a row for each."""
 
     @abstractmethod
     def columns(self, predictions: Floats) -> dict[str, NDArray[Any]]:
         """Predictions to named columns of a table."""
+
+    @abstractmethod
+    def target_columns(self, target: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Raw targets to named columns of a table."""
 
     @abstractmethod
     def baselines(self, seed: int) -> list[Any]:
@@ -110,29 +152,19 @@ class Task(ABC):
         """The head that goes after a merge of width ``dim``."""
         return LinearHead(dim, self.num_outputs, dropout=dropout)
 
-    @classmethod
-    def metric(cls, name: str | None) -> tuple[str, Metric]:
+    def metric(self, name: str | None) -> tuple[str, Metric]:
         """A metric by name, the task's default for None.
 
         Raises:
             UnknownNameError: the task has no such metric.
         """
-        name = name if name is not None else cls.default_metric
-        if name not in cls.metrics:
-            hint = did_you_mean(name, cls.metrics)
-            raise UnknownNameError(f"Unknown metric {name!r} of {cls.name}.{hint}")
-        return name, cls.metrics[name]
+        name = name if name is not None else self.default_metric
+        if name not in self.metrics:
+            hint = did_you_mean(name, self.metrics)
+            raise UnknownNameError(f"Unknown metric {name!r} of {self.name}.{hint}")
+        return name, self.metrics[name]
 
 
-def infer_task(target: NDArray[Any]) -> str:
-    """Name of the task that raw targets suggest: strings or at most 20 whole numbers are classes.
-
-    Example:
-        >>> infer_task(np.array(["yes", "no"])), infer_task(np.array([0.5, 2.25]))
-        ('classification', 'regression')
-    """
-    if target.dtype.kind in "OUSb":
-        return "classification"
-    values = np.unique(target[np.isfinite(target)])
-    whole = bool((values == np.round(values)).all())
-    return "classification" if whole and len(values) <= 20 else "regression"
+def _weighted_mean(errors: Tensor, weights: Tensor, axis: int | None) -> Tensor:
+    total = weights.sum(axis).clamp(min=torch.finfo(weights.dtype).tiny)
+    return (errors * weights).sum(axis) / total

@@ -30,6 +30,7 @@ class Classification(Task):
     Args:
         classes: Names of the classes, sorted.
         numeric: Whether the names stand for numbers, so that predictions are numbers again.
+        weights: Of the classes in the loss; None for all alike.
 
     Example:
         >>> task = Classification.learn(np.array(["b", "a", "b"]))
@@ -49,12 +50,16 @@ class Classification(Task):
     loss_metric = "log_loss"
     stratified = True
 
-    def __init__(self, classes: Sequence[str], *, numeric: bool = False) -> None:
+    def __init__(
+        self, classes: Sequence[str], *, numeric: bool = False, weights: Sequence[float] | None = None
+    ) -> None:
         self.classes = tuple(classes)
         self.numeric = numeric
+        self.weights = None if weights is None else tuple(weights)
 
     @classmethod
-    def learn(cls, target: NDArray[Any]) -> Self:
+    def learn(cls, target: NDArray[Any], names: Sequence[str] | None = None) -> Self:
+        target = _one_column(target)
         numeric = target.dtype.kind in "iuf"
         values = np.unique(target) if numeric else sorted({str(value) for value in target})
         if len(values) < 2:
@@ -64,10 +69,11 @@ class Classification(Task):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        return cls(state["classes"], numeric=state["numeric"])
+        return cls(state["classes"], numeric=state["numeric"], weights=state.get("weights"))
 
     def state(self) -> dict[str, Any]:
-        return {"classes": list(self.classes), "numeric": self.numeric}
+        weights = {} if self.weights is None else {"weights": list(self.weights)}
+        return {"classes": list(self.classes), "numeric": self.numeric, **weights}
 
     @property
     def num_outputs(self) -> int:
@@ -75,13 +81,21 @@ class Classification(Task):
 
     def encode(self, target: NDArray[Any]) -> NDArray[Any]:
         places = {name: place for place, name in enumerate(self.classes)}
-        labels = [_label(value) for value in target]
+        labels = [_label(value) for value in _one_column(target)]
         if unknown := sorted(set(labels) - places.keys()):
             raise DataError(f"target must be one of {list(self.classes)}, got {unknown[0]!r}.")
         return np.array([places[label] for label in labels], dtype=np.int64)
 
-    def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, target, reduction="none")
+    def balanced(self, target: NDArray[Any]) -> Self:
+        """A class weighs as much as each other one, whatever its rows; one without rows weighs 1."""
+        counts = np.bincount(target, minlength=self.num_outputs)
+        share = len(target) / (counts > 0).sum()
+        weights = np.where(counts > 0, share / np.maximum(counts, 1), 1.0)
+        return type(self)(self.classes, numeric=self.numeric, weights=weights.tolist())
+
+    def errors(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        errors = F.cross_entropy(outputs, target, reduction="none")
+        return errors, None if self.weights is None else errors.new_tensor(self.weights)[target]
 
     def predict(self, outputs: Floats) -> Floats:
         shifted = np.exp(outputs.astype(np.float64) - outputs.max(-1, keepdims=True))
@@ -93,6 +107,9 @@ class Classification(Task):
         chosen = {"prediction": names[predictions.argmax(-1)]}
         return chosen | {f"p_{name}": predictions[:, place] for place, name in enumerate(self.classes)}
 
+    def target_columns(self, target: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {"target": _one_column(target)}
+
     @property
     def baseline_name(self) -> str:
         return "logistic regression"
@@ -100,13 +117,26 @@ class Classification(Task):
     def baselines(self, seed: int) -> list[Any]:
         from sklearn.linear_model import LogisticRegression
 
-        return [LogisticRegression(C=c, max_iter=2000, random_state=seed) for c in (0.001, 0.01, 0.1, 1.0)]
+        weights = None if self.weights is None else "balanced"
+        return [
+            LogisticRegression(C=c, max_iter=2000, random_state=seed, class_weight=weights)
+            for c in (0.001, 0.01, 0.1, 1.0)
+        ]
 
     def baseline_predict(self, estimator: Any, features: Any) -> Floats:
         given = estimator.predict_proba(features)
         probabilities = np.zeros((len(given), self.num_outputs))
         probabilities[:, estimator.classes_] = given  # a class may be missing from the training rows
         return probabilities
+
+
+def _one_column(target: NDArray[Any]) -> NDArray[Any]:
+    if target.ndim == 2 and target.shape[1] != 1:
+        raise DataError(
+            f"target must be one column for classification, got {target.shape[1]}. Use --task multilabel for "
+            "columns of 0 and 1, --task regression for numbers."
+        )
+    return target.reshape(-1)
 
 
 def _label(value: Any) -> str:
