@@ -1,8 +1,12 @@
 """What every test shares: a seed, one torch thread, hypothesis without chance, folders of outside data."""
 
+import gzip
 import os
+import struct
+import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -34,3 +38,22 @@ def _outside(variable: str) -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip(f"{variable} names no folder")
     return Path(folder)
+
+
+@pytest.fixture
+def av_digits_twin(tmp_path: Path) -> Path:
+    """The files of av-digits: 240 pictures whose first pixel is their number, two recordings per speaker."""
+    folder = tmp_path / "av-digits"
+    (folder / "recordings").mkdir(parents=True)
+    pixels = np.zeros((240, 12, 12), np.uint8)
+    pixels[:, 0, 0] = np.arange(240)
+    arrays = {"t10k-images-idx3-ubyte.gz": pixels, "t10k-labels-idx1-ubyte.gz": pixels[:, 0, 0] % 10}
+    for name, values in arrays.items():
+        head = bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape)
+        (folder / name).write_bytes(gzip.compress(head + values.tobytes()))
+    generator = np.random.default_rng(0)
+    for name in (f"{d}_{who}_{n}" for d in range(10) for who in "abcdef" for n in range(2)):
+        with wave.open(str(folder / "recordings" / f"{name}.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 400, "NONE", ""))
+            file.writeframes(generator.integers(-3000, 3000, 400).astype("<i2").tobytes())
+    return folder

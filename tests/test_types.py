@@ -271,3 +271,23 @@ def test_a_trace_that_keeps_no_records_keeps_the_losses_of_every_scope() -> None
     inner.loss("sparsity", torch.tensor(0.5))
     assert not inner.keep_records
     assert (trace.records, trace.total_loss()) == ({}, 0.5)
+
+
+def test_a_mask_that_is_not_given_is_made_as_an_encoder_takes_it():
+    inputs = {
+        "vector": torch.zeros(2, 3),
+        "row": torch.zeros(2),
+        "ids": torch.zeros(2, 5, dtype=torch.long),
+        "steps": torch.zeros(2, 4, 3),
+        "picture": torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+    }
+    batch = Batch(inputs=inputs, masks={"vector": torch.tensor([True, False])})
+    assert batch.mask_of("vector").tolist() == [True, False]
+    made = {name: batch.mask_of(name) for name in ("row", "ids", "steps", "picture")}
+    assert {name: tuple(mask.shape) for name, mask in made.items()} == {
+        "row": (2,),
+        "ids": (2, 5),
+        "steps": (2, 4),
+        "picture": (2,),
+    }
+    assert all(mask.all() and mask.dtype == torch.bool for mask in made.values())

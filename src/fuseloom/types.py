@@ -204,6 +204,23 @@ class Batch:
         """The same rows in pinned memory, as data loaders ask for."""
         return self._map(lambda value: value.pin_memory())
 
+    def mask_of(self, name: str) -> Tensor:
+        """The mask of a modality; where it has none, all is real and a mask is made that an encoder takes.
+
+        That is one entry for a vector, a row or a picture (``[B]``), for each byte or token id (integers
+        ``[B, T]``), and for each step of ``[B, T, D]``.
+
+        Example:
+            >>> Batch(inputs={"text": torch.zeros(2, 3, dtype=torch.uint8)}).mask_of("text").shape
+            torch.Size([2, 3])
+        """
+        if name in self.masks:
+            return self.masks[name]
+        value = self.inputs[name]
+        stepwise = value.dim() == 3 or (value.dim() == 2 and not value.is_floating_point())
+        shape = value.shape[:2] if stepwise else value.shape[:1]
+        return torch.ones(shape, dtype=torch.bool, device=value.device)
+
     def take(self, rows: Tensor | slice) -> Self:
         """The rows selected by an index tensor or a slice."""
         return self._map(lambda value: value[rows])

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from fuseloom.data.arrays import as_column, embedding, read_folder, read_mapping
+from fuseloom.data.arrays import read_folder, read_mapping
+from fuseloom.data.values import as_column, embedding
 from fuseloom.errors import DataError
 
 
@@ -43,7 +44,11 @@ def test_the_caller_keeps_its_arrays() -> None:
     [
         ({}, "The mapping must have an entry per modality, got none"),
         ({"a": np.ones((2, 2)), "b": [1, 2, 3]}, "same number of rows in every entry, got 'a' 2, 'b' 3"),
-        ({"a": np.ones((2, 2, 2, 2))}, r"'a' must be numbers \[N, D\] or \[N, T, D\], got float64 of shape"),
+        (
+            {"a": np.ones((2, 2, 2, 2))},
+            r"'a' must be pictures .* of 1, 3 or 4 channels, got float64 of shape",
+        ),
+        ({"a": np.ones((2, 2, 2, 2, 2))}, r"'a' must be numbers \[N, D\] or \[N, T, D\], got float64 of"),
         ({"a": np.ones((2, 2), dtype=complex)}, "'a' must be numbers .* got complex128"),
         ({"a": np.ones((2, 0))}, "'a' must have at least one feature"),
         ({"a": [["x"], ["y"]]}, "'a' must be numbers"),
@@ -89,9 +94,7 @@ def test_a_folder_is_read(npy_folder: Path) -> None:
     np.save(npy_folder / "image.mask.npy", mask)
     source = read_folder(npy_folder, target="intent")
     np.testing.assert_array_equal(source.arrays["image"].mask, mask)
-    np.testing.assert_array_equal(
-        source.arrays["image"].values, np.load(npy_folder / "image.npy").astype(np.float32)
-    )
+    np.testing.assert_array_equal(source.arrays["image"].values, np.load(npy_folder / "image.npy"))
     assert source.labels["intent"].tolist() == ["show", "sell"] * 3
     assert source.name == "posts"
     assert source.places[1] == "posts row 1"
@@ -184,9 +187,9 @@ def test_a_truncated_array_is_refused(npy_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("image.mask", np.ones(6), r"image.mask.npy must be bool of shape \(6,\) .* got float64"),
-        ("image.mask", np.ones((6, 2), bool), r"image.mask.npy must be bool of shape \(6,\)"),
-        ("photo.mask", np.ones(6, bool), r"photo.mask.npy must stand beside photo.npy"),
+        ("image.mask", np.ones(6), r"image.mask must be bool of shape \(6,\) .* got float64"),
+        ("image.mask", np.ones((6, 2), bool), r"image.mask must be bool of shape \(6,\)"),
+        ("photo.mask", np.ones(6, bool), r"photo.mask must stand beside 'photo'"),
         ("photo", np.array(3.0), r"photo.npy must have a value per row"),
         ("image.mask", np.array(True), r"image.mask.npy must have a value per row"),
     ],

@@ -30,13 +30,19 @@ def test_number_columns_are_numbers_even_without_values() -> None:
     assert infer_kind(np.array([np.nan, 1.0])) == "number"
 
 
+def test_numbers_stay_numbers_though_some_are_infinite() -> None:
+    assert infer_kind(np.array([np.inf, 1.0, -np.inf])) == "number"
+
+
 def test_a_decimal_comma_makes_numbers() -> None:
     cells = clean(["1,5", "2,5", "3,25"])
     assert infer_kind(cells) == "text"
     assert infer_kind(cells, decimal_comma=True) == "number"
 
 
-@pytest.mark.parametrize("name", ["id", "ID", "post_id", "uuid", "Index", "Unnamed: 0", "unnamed 1"])
+@pytest.mark.parametrize(
+    "name", ["id", "ID", "post_id", "uuid", "Index", "Unnamed: 0", "unnamed 1", "__index_level_0__"]
+)
 def test_complete_distinct_columns_of_such_a_name_are_identifiers(name: str) -> None:
     assert is_identifier(name, clean(["7", "8", "9"]))
     assert is_identifier(name, clean(["a7", "b8", "c9"]))

@@ -186,10 +186,11 @@ def test_an_embedding_may_stand_in_a_table_of_new_rows(write) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("x.npy", r"x\.npy must be a CSV or TSV file or a folder, got one array: pass its folder"),
+        ("x.npy", r"x\.npy must be a file of rows or a folder, got one array: pass its folder"),
         ("x.pkl", "got a pickle, which is never loaded"),
-        ("x.parquet", "got another format: read it with pandas first"),
-        ("x.npz", "got an archive of arrays"),
+        ("x.xlsx", "got another format: read it with pandas first"),
+        ("x.parquet", r"x\.parquet must be a whole Parquet file, got: Parquet file size is 0 bytes"),
+        ("x.npz", r"x\.npz must be an archive of plain arrays written by numpy\.savez"),
     ],
 )
 def test_other_files_are_refused_with_advice(tmp_path: Path, name: str, message: str) -> None:

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -190,7 +193,7 @@ def test_arrays_and_the_columns_beside_them_are_modalities_each() -> None:
         "age": "embedding",
         "zip": "table",
     }
-    with pytest.raises(DataError, match="The kind of the array 'image' can only be 'ignore', got 'text'"):
+    with pytest.raises(DataError, match="The kind of 'image' must be 'embedding' or 'ignore', got 'text'"):
         plan(source, ReadOptions(kinds={"image": "text"}))
     schema, _ = plan(source, ReadOptions(kinds={"image": "ignore", "zip": "text"}))
     assert {name: spec.kind for name, spec in schema.modalities.items()} == {
@@ -204,3 +207,38 @@ def test_a_kind_said_for_the_target_wins() -> None:
     assert plan(source, ReadOptions(target="y"))[0].target_kind == "number"
     assert plan(source, ReadOptions(target="y", kinds={"y": "category"}))[0].target_kind == "category"
     assert plan(source, ReadOptions(target="y", kinds={"y": "text"}))[0].target_kind == "category"
+
+
+def test_files_that_are_there_are_an_input_and_never_name_the_rows(tmp_path: Path) -> None:
+    source = replace(
+        table(photo=["a1.png", "a2.png", "a3.png"], price=["1", "2", "3.5"], y=["a", "b", "a"]), root=tmp_path
+    )
+    schema, notes = plan(source, ReadOptions(target="y"))
+    assert schema.id_column == "photo"
+    assert list(schema.modalities) == ["tabular"]
+    (tmp_path / "a2.png").touch()
+    schema, notes = plan(source, ReadOptions(target="y"))
+    assert schema.id_column is None
+    assert schema.modalities["photo"].columns == {"photo": "image"}
+    assert "photo: image photo" in notes
+
+
+def test_files_that_are_not_there_are_left_out_with_a_note(tmp_path: Path) -> None:
+    columns = {"id": ["1", "2", "3"], "clip": ["a.wav", "a.wav", "b.wav"], "price": ["1", "2", "3.5"]}
+    source = replace(table(**columns, y=["a", "b", "a"]), root=tmp_path)
+    _, notes = plan(source, ReadOptions(target="y"))
+    assert "left out (no such audio files): clip" in notes
+    schema, _ = plan(source, ReadOptions(target="y", kinds={"clip": "audio"}))
+    assert schema.modalities["clip"].kind == "audio"
+
+
+def test_what_cannot_be_used_is_left_out_with_its_reason_until_asked_for() -> None:
+    source = replace(table(price=["1", "2", "3.5"], y=["a", "b", "a"]), unusable={"tags": "lists of words"})
+    schema, notes = plan(source, ReadOptions(target="y"))
+    assert list(schema.modalities) == ["tabular"]
+    assert notes[-1] == "left out (lists of words): tags"
+    assert plan(source, ReadOptions(target="y", kinds={"tags": "ignore"}))[0] == schema
+    with pytest.raises(
+        DataError, match="text must name a column that can be used, got 'tags': lists of words"
+    ):
+        plan(source, ReadOptions(target="y", text=("tags",)))

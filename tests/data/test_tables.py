@@ -41,6 +41,7 @@ def test_texts_survive_being_written(texts: list[str]) -> None:
 
     class Written:
         name = "x.csv"
+        parent = Path()
 
         def read_bytes(self) -> bytes:
             return text.getvalue().encode()

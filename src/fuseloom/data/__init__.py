@@ -1,8 +1,23 @@
 """Tables and arrays of the user's own, published data sets, and the embedded ones."""
 
-from fuseloom.data.dataset import Dataset, Embedding, ModalitySpec, Schema, SetAside, Table, Text
+from fuseloom.data.av_digits import AVDigits, make_av_digits
+from fuseloom.data.checks import CheckResult, Finding, check
+from fuseloom.data.dataset import (
+    Audio,
+    Dataset,
+    Embedding,
+    Image,
+    ModalitySpec,
+    Schema,
+    Series,
+    SetAside,
+    Table,
+    Text,
+)
+from fuseloom.data.description import Description, describe
 from fuseloom.data.interactions import Interactions, make_interactions
 from fuseloom.data.loading import load, read_rows
+from fuseloom.data.media import Sound
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.preprocessing import Preprocessor, encode, fit_preprocessors
 from fuseloom.data.splits import make_splits
@@ -14,19 +29,30 @@ from fuseloom.data.state import (
 )
 
 __all__ = [
+    "AVDigits",
+    "Audio",
+    "CheckResult",
     "Dataset",
+    "Description",
     "Embedding",
+    "Finding",
+    "Image",
     "Interactions",
     "ModalitySpec",
     "Preprocessor",
     "ReadOptions",
     "Schema",
+    "Series",
     "SetAside",
+    "Sound",
     "Table",
     "Text",
+    "check",
+    "describe",
     "encode",
     "fit_preprocessors",
     "load",
+    "make_av_digits",
     "make_interactions",
     "make_splits",
     "preprocessors_from_state",

@@ -1,57 +1,66 @@
-"""Arrays of the user's own: a mapping of them in memory, or a folder of ``.npy`` files."""
+"""Arrays of the user's own: a mapping of them in memory, an archive, or a folder with a file per modality."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from fuseloom.data.cells import Cells, as_strings, from_objects
-from fuseloom.data.dataset import Embedding
+from fuseloom.data.cells import Cells, as_numbers, as_strings
+from fuseloom.data.files import load_array
 from fuseloom.data.kinds import is_identifier
+from fuseloom.data.ragged import Problems
 from fuseloom.data.source import Source, check_lengths
 from fuseloom.data.tables import read_table
+from fuseloom.data.values import as_array, as_column, as_modality, is_column
 from fuseloom.errors import DataError
 
-__all__ = ["as_column", "embedding", "read_folder", "read_mapping"]
+__all__ = ["read_archive", "read_folder", "read_mapping"]
 
 _TARGETS = ("target", "labels")
-_MAGIC = b"\x93NUMPY"
 
 
 def read_mapping(source: Mapping[str, Any], *, target: str | None) -> Source:
-    """Take entries of two or three axes as embeddings, those of one as columns.
+    """Take entries of one axis as columns, and what has several values per row as modalities.
+
+    ``<name>.mask`` says which rows or steps of the entry ``<name>`` are real, ``<name>.time`` when its steps
+    were.
 
     Args:
         source: Name -> array, tensor or list; equally long.
         target: The entry to predict; by default the one called ``target`` or ``labels``.
 
     Raises:
-        DataError: entries of different lengths, of four axes or of other types.
+        DataError: entries of different lengths, of other shapes or types.
     """
     if not source:
         raise DataError("The mapping must have an entry per modality, got none.")
-    values = {str(name): _as_array(str(name), value) for name, value in source.items()}
-    rows = check_lengths({name: len(value) for name, value in values.items()}, owner="The mapping")
-    columns = {name: as_column(name, value) for name, value in values.items() if value.ndim == 1}
-    return Source(
-        name="arrays",
-        source_format="arrays",
-        ids=[str(row) for row in range(rows)],
-        places=[f"row {row}" for row in range(rows)],
-        columns=columns,
-        arrays={name: embedding(name, value) for name, value in values.items() if value.ndim != 1},
-        target=target if target is not None else _named_target(columns, owner="The mapping"),
-    )
+    values = {str(name): as_array(str(name), value) for name, value in source.items()}
+    found = _source("arrays", values, owner="The mapping", place="row")
+    return _with_named_target(found, target, owner="The mapping")
+
+
+def read_archive(path: Path, *, target: str | None) -> Source:
+    """Read a ``.npz`` file, an entry per modality, named as in `read_mapping`.
+
+    Raises:
+        DataError: no archive of plain arrays, or arrays of different lengths.
+    """
+    found = _source(path.name, _load_archive(path), owner=path.name, place=f"{path.name} row")
+    return _with_named_target(found, target, owner=path.name)
 
 
 def read_folder(folder: Path, *, target: str | None) -> Source:
-    """Read ``<modality>.npy`` and what describes the rows.
+    """Read a file per modality, and what describes the rows.
 
-    That is ``labels.npy``, ``target.npy`` or the columns of ``labels.csv``, and optionally ``ids.npy``,
-    ``split.npy`` and ``<modality>.mask.npy`` (True = real).
+    A modality is ``<modality>.npy``, ``<modality>.npz`` (entries ``values``, ``mask``, ``time``) or
+    ``<modality>.csv`` (a column of numbers per feature, with a header). Rows are described by ``labels.npy``,
+    ``target.npy`` or the columns of ``labels.csv``, and optionally ``ids.npy``, ``split.npy``,
+    ``<modality>.mask.npy`` (True = real) and ``<modality>.time.npy``.
 
     Args:
         folder: Where they lie.
@@ -62,116 +71,139 @@ def read_folder(folder: Path, *, target: str | None) -> Source:
             different lengths.
     """
     name = folder.resolve().name
-    arrays = {path.stem: _load(path) for path in sorted(folder.glob("*.npy"))}
-    masks = {n.removesuffix(".mask"): arrays.pop(n) for n in list(arrays) if n.endswith(".mask")}
-    described = {n: arrays.pop(n) for n in (*_TARGETS, "ids", "split") if n in arrays}
-    if not arrays:
+    arrays = _files(folder)
+    if not arrays.keys() - {*_TARGETS, "ids", "split"}:
         raise DataError(
             f"{name} must hold an array <modality>.npy per modality, or the files of a published set, "
             f"got {_listed(folder)}."
         )
+    described = {n: arrays.pop(n) for n in (*_TARGETS, "ids", "split") if n in arrays}
+    ids = described.pop("ids", None)
     labels = _labels_csv(folder / "labels.csv")
-    lengths = {n: _rows(n, value) for n, value in [*arrays.items(), *described.items()]}
-    lengths |= {f"{n}.mask": _rows(f"{n}.mask", mask) for n, mask in masks.items()}
-    if labels:
-        lengths["labels.csv"] = len(next(iter(labels.values())))
-    rows = check_lengths(lengths, owner=name)
-    labels |= {n: as_column(n, value) for n, value in described.items() if n != "ids"}
-    if unknown := sorted(masks.keys() - arrays.keys()):
-        raise DataError(f"{unknown[0]}.mask.npy must stand beside {unknown[0]}.npy, got no such file.")
-    columns = {n: as_column(n, value) for n, value in arrays.items() if value.ndim == 1 and n not in masks}
-    return Source(
-        name=name,
-        source_format="arrays",
-        ids=_ids(described.get("ids"), rows),
-        places=[f"{name} row {row}" for row in range(rows)],
-        columns=columns,
+    if twice := sorted(labels.keys() & described.keys()):
+        raise DataError(
+            f"{name} must say each label once, got {twice[0]}.npy and a column {twice[0]!r} of labels.csv."
+        )
+    beside = {"ids": ids, **described, "labels.csv": next(iter(labels.values()), None)}
+    found = _source(name, arrays, owner=name, place=f"{name} row", beside=beside)
+    labels |= {n: as_column(n, value) for n, value in described.items()}
+    return replace(
+        found,
+        ids=_ids(ids, len(found)),
         labels=labels,
-        arrays={n: embedding(n, v, masks.get(n)) for n, v in arrays.items() if n not in columns},
         target=target if target is not None else _only_target(labels, owner=name),
         split_column="split" if "split" in described else None,
     )
 
 
-def embedding(name: str, values: NDArray[Any], mask: NDArray[Any] | None = None) -> Embedding:
-    """Values ``[N]``, ``[N, D]`` or ``[N, T, D]`` as an embedding; a row (or token) of NaN alone is missing.
+def _files(folder: Path) -> dict[str, NDArray[Any]]:
+    """The array, or parts of an array, of each file."""
+    arrays: dict[str, NDArray[Any]] = {}
+    owners: dict[str, str] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".npz", ".csv")):
+        if path.name == "labels.csv":
+            continue
+        for name, array in _parts_of(path):
+            if name in arrays:
+                raise DataError(
+                    f"{folder.resolve().name} must hold every array once, got {name!r} in {owners[name]} and "
+                    f"{path.name}. Remove one."
+                )
+            arrays[name], owners[name] = array, path.name
+    return arrays
+
+
+def _parts_of(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    if path.suffix != ".npz":
+        yield path.stem, _load(path) if path.suffix == ".npy" else _matrix(path)
+        return
+    for name, part in _load_archive(path).items():
+        whole = name in ("values", "arr_0", path.stem)
+        yield path.stem if whole else f"{path.stem}.{name}", part
+
+
+def _load_archive(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a ``.npz`` file.
 
     Raises:
-        DataError: another number of axes, no feature, or a mask that does not fit.
+        DataError: another format, or an entry that is a pickle.
     """
-    if values.ndim not in (1, 2, 3) or values.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name!r} must be numbers [N, D] or [N, T, D], got {values.dtype} of shape {values.shape}. "
-            "Encode images and the like to vectors first."
-        )
-    wide = values[:, None] if values.ndim == 1 else values
-    if wide.shape[-1] == 0:
-        raise DataError(f"{name!r} must have at least one feature, got shape {values.shape}.")
-    with np.errstate(over="ignore"):
-        numbers = np.array(wide, dtype=np.float32)
-    real = np.asarray(~np.isnan(numbers).all(axis=-1))
-    if mask is None:
-        return Embedding(values=numbers, mask=real)
-    if mask.dtype != np.bool_ or mask.shape != real.shape:
-        raise DataError(
-            f"{name}.mask.npy must be bool of shape {real.shape} (True = real), got {mask.dtype} of shape "
-            f"{mask.shape}."
-        )
-    return Embedding(values=numbers, mask=real & mask)
-
-
-def as_column(name: str, value: object) -> Cells:
-    """One value per row: numbers as float64, anything else as strings.
-
-    Raises:
-        DataError: not one axis, or neither numbers nor strings.
-    """
-    array = _as_array(name, value)
-    if array.ndim != 1:
-        raise DataError(f"{name!r} must have one value per row, got shape {array.shape}.")
-    if array.dtype.kind in "iuf":
-        return array.astype(np.float64)
-    if array.dtype.kind in "UbO":
-        return from_objects(array.tolist(), name=name)
-    raise DataError(f"{name!r} must be numbers or strings, got {array.dtype}.")
-
-
-def _as_array(name: str, value: object) -> NDArray[Any]:
-    if isinstance(value, torch.Tensor):
-        tensor = value.detach().cpu()
-        return tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
-    if isinstance(value, str | bytes) or not (hasattr(value, "__array__") or isinstance(value, Sequence)):
-        raise DataError(f"{name!r} must be an array, a tensor or a list, got {type(value).__name__}.")
-    if isinstance(value, Sequence) and any(isinstance(item, str) or item is None for item in value):
-        return np.array(value, dtype=object)
     try:
-        array = np.asarray(value)
-    except ValueError:
-        raise DataError(f"{name!r} must have rows of equal length, got rows of different lengths.") from None
-    if array.ndim == 0:
-        raise DataError(f"{name!r} must have a value per row, got a single one.")
-    return array
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, AttributeError, TypeError) as error:
+        raise DataError(
+            f"{path.name} must be an archive of plain arrays written by numpy.savez, got one that cannot be "
+            f"loaded: {str(error).rstrip('.')}. Arrays of Python objects are pickles and never loaded."
+        ) from None
+
+
+def _source(
+    name: str,
+    values: Mapping[str, NDArray[Any] | list[Any]],
+    *,
+    owner: str,
+    place: str,
+    beside: Mapping[str, Any] | None = None,
+) -> Source:
+    """Columns and modalities of named values; what stands ``beside`` them must have as many rows."""
+    entries = dict(values)
+    masks, times = _taken(entries, ".mask"), _taken(entries, ".time")
+    problems: dict[str, Problems] = {n: {} for n in entries}
+    others = {n: value for n, value in (beside or {}).items() if value is not None}
+    rows = check_lengths({n: _rows(n, value) for n, value in {**values, **others}.items()}, owner=owner)
+    for kind, parts in (("mask", masks), ("time", times)):
+        if unknown := sorted(parts.keys() - entries.keys()):
+            raise DataError(f"{unknown[0]}.{kind} must stand beside {unknown[0]!r}, got no such entry.")
+    columns = {n: as_column(n, v) for n, v in entries.items() if is_column(v) and n not in masks}
+    arrays = {
+        n: as_modality(n, value, problems[n], mask=masks.get(n), time=times.get(n))
+        for n, value in entries.items()
+        if n not in columns
+    }
+    return Source(
+        name=name,
+        source_format="arrays",
+        ids=[str(row) for row in range(rows)],
+        places=[f"{place} {row}" for row in range(rows)],
+        columns=columns,
+        arrays=arrays,
+        problems=problems,
+    )
+
+
+def _taken(entries: dict[str, Any], end: str) -> dict[str, Any]:
+    """Take the entries of that ending out, under the name before it."""
+    return {n.removesuffix(end): entries.pop(n) for n in list(entries) if n.endswith(end)}
+
+
+def _matrix(path: Path) -> NDArray[np.float32]:
+    """The numbers of a table, a row each."""
+    table = read_table(path)
+    if table.set_aside:
+        first = table.set_aside[0]
+        raise DataError(f"{path.name} must have readable lines only, got {first.where}: {first.reason}.")
+    numbers = []
+    for column, cells in table.columns.items():
+        values, unreadable = as_numbers(cells, decimal_comma=table.decimal_comma)
+        if unreadable.any():
+            raise DataError(
+                f"{path.name} must hold numbers only, got {cells[unreadable.argmax()]!r} in column "
+                f"{column!r}. Text and categories are read from one CSV file, see --text and --tabular."
+            )
+        numbers.append(values)
+    return np.stack(numbers, axis=1).astype(np.float32)
 
 
 def _load(path: Path) -> NDArray[Any]:
-    with path.open("rb") as file:
-        start = file.read(len(_MAGIC))
-    if start != _MAGIC:
-        what = "a pickle, which is never loaded" if start.startswith(b"\x80") else "another format"
-        raise DataError(f"{path.name} must be an array written by numpy.save, got {what}.")
     try:
-        # Mapped rather than read, so that float64 files are never in memory beside their float32 copy.
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(
-            f"{path.name} must be a plain array of numbers or strings, got one that cannot be loaded: "
-            f"{error}. Arrays of Python objects are pickles and never loaded: save numbers or strings."
-        ) from None
-    return array
+        return load_array(path)
+    except DataError as error:
+        raise DataError(f"{path.name} {error}.") from None
 
 
-def _rows(name: str, value: NDArray[Any]) -> int:
-    if value.ndim == 0:
+def _rows(name: str, value: NDArray[Any] | list[Any]) -> int:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
         raise DataError(f"{name}.npy must have a value per row, got a single one.")
     return len(value)
 
@@ -189,6 +221,11 @@ def _labels_csv(path: Path) -> dict[str, Cells]:
     return dict(table.columns)
 
 
+def _with_named_target(source: Source, target: str | None, *, owner: str) -> Source:
+    named = target if target is not None else _named_target(source.columns, owner=owner)
+    return replace(source, target=named)
+
+
 def _named_target(columns: Iterable[str], *, owner: str) -> str | None:
     named = [name for name in columns if name in _TARGETS]
     if len(named) > 1:
@@ -202,7 +239,7 @@ def _only_target(labels: Mapping[str, Cells], *, owner: str) -> str | None:
     return others[0] if named is None and len(others) == 1 else named
 
 
-def _ids(ids: NDArray[Any] | None, rows: int) -> list[str]:
+def _ids(ids: NDArray[Any] | list[Any] | None, rows: int) -> list[str]:
     numbers = [str(row) for row in range(rows)]
     if ids is None:
         return numbers

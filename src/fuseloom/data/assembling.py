@@ -1,21 +1,39 @@
 """A source read the way a schema says: the modalities of its usable rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.data.cells import Cells, as_numbers, as_strings, is_missing
-from fuseloom.data.dataset import Dataset, Embedding, Modality, ModalitySpec, Schema, SetAside, Table, Text
+from fuseloom.data.dataset import (
+    Audio,
+    Dataset,
+    Embedding,
+    Image,
+    Modality,
+    ModalitySpec,
+    Schema,
+    Series,
+    SetAside,
+    Table,
+    Text,
+)
+from fuseloom.data.files import array_files, checked, items_of
+from fuseloom.data.kinds import infer_kind
 from fuseloom.data.planning import SPLIT_WORDS
+from fuseloom.data.ragged import Problems
 from fuseloom.data.source import Source
 from fuseloom.errors import DataError, did_you_mean
 
 __all__ = ["labelled_rows", "unlabelled_rows"]
 
-Problems = dict[int, str]
-"""Row -> the first reason why it cannot be used."""
+_PER_ITEM: Mapping[str, Callable[[NDArray[np.object_]], Modality]] = {
+    "text": lambda values: Text(values=values),
+    "image": lambda items: Image(items=items),
+    "audio": lambda items: Audio(items=items),
+}
 
 
 def labelled_rows(source: Source, schema: Schema, *, notes: list[str]) -> Dataset:
@@ -26,13 +44,19 @@ def labelled_rows(source: Source, schema: Schema, *, notes: list[str]) -> Datase
     """
     problems: Problems = {}
     modalities = {name: _modality(source, name, s, problems) for name, s in schema.modalities.items()}
+    roles = (*schema.targets, schema.split_column, schema.group_column, *schema.fold_columns)
+    _add_found(source, [role for role in roles if role is not None], problems)
     target = _target(source, schema, problems)
     split = None if schema.split_column is None else _split(source, schema.split_column, problems)
     folds = [_split(source, column, problems) for column in schema.fold_columns]
+    groups = None if schema.group_column is None else _groups(source, schema.group_column, problems)
     rows = _usable(source, schema, problems, modalities=modalities, target=target, notes=notes)
     kept = [row for row in range(len(source)) if row not in problems]
     return replace(
-        rows, split=None if split is None else split[kept], folds=tuple(fold[kept] for fold in folds)
+        rows,
+        split=None if split is None else split[kept],
+        folds=tuple(fold[kept] for fold in folds),
+        groups=None if groups is None else groups[kept],
     )
 
 
@@ -55,7 +79,7 @@ def unlabelled_rows(source: Source, schema: Schema) -> Dataset:
         name: _absent(spec, len(source)) if name in absent else _modality(source, name, spec, problems)
         for name, spec in schema.modalities.items()
     }
-    has_target = schema.target is not None and schema.target in source
+    has_target = bool(schema.targets) and all(name in source for name in schema.targets)
     target = _target(source, schema, {}) if has_target else None
     notes = [f"{name}: missing in every row" for name in absent]
     return _usable(source, schema, problems, modalities=modalities, target=target, notes=notes)
@@ -93,16 +117,19 @@ def _usable(
 
 
 def _modality(source: Source, name: str, spec: ModalitySpec, problems: Problems) -> Modality:
-    if spec.kind == "embedding":
-        return _embedding(source, name, problems)
     present = _present_columns(source, name, spec)
+    _add_found(source, present, problems)
+    if len(present) == 1 and present[0] in source.arrays:
+        return _array(source, present[0], spec, problems)
+    if not spec.columns:
+        return _of_column(source, name, spec, present, problems)
     if missing := [column for column in spec.columns if column not in present]:
         raise DataError(
             f"{source.name} must have all columns of modality {name!r} or none, got no {missing[0]!r}."
             f"{did_you_mean(missing[0], source.columns)}"
         )
-    if spec.kind == "text":
-        return Text(values=as_strings(source.columns[present[0]]))
+    if spec.kind != "table":
+        return _of_column(source, name, spec, present, problems)
     numbers = [column for column, kind in spec.columns.items() if kind == "number"]
     return Table(
         numbers={column: _numbers(source, column, problems) for column in numbers},
@@ -112,12 +139,18 @@ def _modality(source: Source, name: str, spec: ModalitySpec, problems: Problems)
     )
 
 
-def _embedding(source: Source, name: str, problems: Problems) -> Embedding:
-    if name in source.arrays:
-        return source.arrays[name]
-    columns = [_numbers(source, column, problems) for column in _numbered(source.columns, name)]
+def _add_found(source: Source, columns: Iterable[str], problems: Problems) -> None:
+    """Take over what the reader found wrong with the columns that are used."""
+    for column in columns:
+        for row, reason in source.problems.get(column, {}).items():
+            problems.setdefault(row, reason)
+
+
+def _embedding(source: Source, columns: list[str], problems: Problems) -> Embedding:
+    """Vectors that stand in a table, a column per feature."""
+    features = [_numbers(source, column, problems) for column in columns]
     with np.errstate(over="ignore"):
-        values = np.stack(columns, axis=1).astype(np.float32)
+        values = np.stack(features, axis=1).astype(np.float32)
     return Embedding(values=values, mask=np.asarray(~np.isnan(values).all(axis=-1)))
 
 
@@ -131,18 +164,59 @@ def _numbered(columns: Mapping[str, Cells], name: str) -> list[str]:
     return numbered
 
 
+def _of_column(
+    source: Source, name: str, spec: ModalitySpec, columns: list[str], problems: Problems
+) -> Modality:
+    """A modality of one column: text, or files; or an embedding whose features stand in columns."""
+    cells = source.columns[columns[0]]
+    if spec.kind == "text":
+        return Text(values=as_strings(cells))
+    if spec.kind == "embedding" and (len(columns) > 1 or not _holds_files(source, columns[0], spec)):
+        return _embedding(source, columns, problems)
+    items = items_of(cells, source.root)
+    if spec.kind in ("embedding", "series"):
+        return _as_kind(name, array_files(items, name, problems), spec)
+    return checked(Image(items=items) if spec.kind == "image" else Audio(items=items), name, problems)
+
+
+def _holds_files(source: Source, column: str, spec: ModalitySpec) -> bool:
+    return column in spec.columns or infer_kind(source.columns[column]) == "array"
+
+
+def _array(source: Source, name: str, spec: ModalitySpec, problems: Problems) -> Modality:
+    """A modality that has several values per row already."""
+    array = source.arrays[name]
+    return checked(array, name, problems) if isinstance(array, Image | Audio) else _as_kind(name, array, spec)
+
+
+def _as_kind(name: str, array: Modality, spec: ModalitySpec) -> Modality:
+    """Steps in time where they are to be that, else the array as it is."""
+    if spec.kind != "series" or not isinstance(array, Embedding):
+        return array
+    if array.values.ndim != 3:
+        raise DataError(f"{name!r} must be steps [N, T, C], got shape {array.values.shape}.")
+    return Series(values=array.values, mask=array.mask)
+
+
 def _present_columns(source: Source, name: str, spec: ModalitySpec) -> list[str]:
-    if spec.kind != "embedding":
+    """The array, or the columns, that a modality is read from."""
+    if spec.kind != "table" and (found := [n for n in (*spec.columns, name) if n in source.arrays]):
+        return found[:1]
+    if spec.columns:
         return [column for column in spec.columns if column in source.columns]
-    return [name] if name in source.arrays else _numbered(source.columns, name)
+    return _numbered(source.columns, name)
 
 
 def _absent(spec: ModalitySpec, rows: int) -> Modality:
     nothing = np.full(rows, None, dtype=object)
     if spec.kind == "embedding":
         return Embedding(values=np.zeros((rows, 0), dtype=np.float32), mask=np.zeros(rows, dtype=np.bool_))
-    if spec.kind == "text":
-        return Text(values=nothing)
+    if spec.kind == "series":
+        return Series(
+            values=np.zeros((rows, 1, 0), dtype=np.float32), mask=np.zeros((rows, 1), dtype=np.bool_)
+        )
+    if spec.kind in _PER_ITEM:
+        return _PER_ITEM[spec.kind](nothing)
     return Table(
         numbers={c: np.full(rows, np.nan) for c, kind in spec.columns.items() if kind == "number"},
         categories={c: nothing for c, kind in spec.columns.items() if kind == "category"},
@@ -158,6 +232,8 @@ def _numbers(source: Source, column: str, problems: Problems) -> NDArray[np.floa
 
 
 def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.float64] | NDArray[np.object_]:
+    if schema.target_columns:
+        return _several_targets(source, schema, problems)
     assert schema.target is not None
     values: NDArray[np.float64] | NDArray[np.object_]
     cells = source.column(schema.target, role="target")
@@ -172,6 +248,17 @@ def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.fl
     return values
 
 
+def _several_targets(source: Source, schema: Schema, problems: Problems) -> NDArray[np.float64]:
+    """Numbers ``[N, K]``, NaN where one is not known; a row must know one of them."""
+    cells = [source.column(name, role="target") for name in schema.target_columns]
+    numbers = [as_numbers(column, decimal_comma=source.decimal_comma)[0] for column in cells]
+    values = np.stack(numbers, axis=1)
+    for row in np.flatnonzero(np.isnan(values).all(axis=1)):
+        shown = ", ".join(_shown(column[row]) for column in cells)
+        problems.setdefault(int(row), f"one of the targets {schema.target} must be known, got {shown}")
+    return values
+
+
 def _split(source: Source, column: str, problems: Problems) -> NDArray[np.str_]:
     words = as_strings(source.column(column, role="split_column"))
     split = [SPLIT_WORDS.get(str(word).lower(), "") for word in words]
@@ -179,6 +266,13 @@ def _split(source: Source, column: str, problems: Problems) -> NDArray[np.str_]:
         if not name:
             problems.setdefault(row, f"split must be train, valid or test, got {_shown(words[row])}")
     return np.array(split)
+
+
+def _groups(source: Source, column: str, problems: Problems) -> NDArray[np.object_]:
+    groups = as_strings(source.column(column, role="group_column"))
+    for row in np.flatnonzero(is_missing(groups)):
+        problems.setdefault(int(row), f"group {column!r} must be known, got no value")
+    return groups
 
 
 def _ids(source: Source, schema: Schema) -> list[str]:

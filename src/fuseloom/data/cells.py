@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, time
+from decimal import Decimal
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,8 @@ __all__ = ["MISSING", "Cells", "as_numbers", "as_strings", "clean", "from_object
 
 Cells = NDArray[np.float64] | NDArray[np.object_]
 """A column: numbers with NaN, or strings with ``None``, where a cell is missing."""
+
+_KNOWN = (str, bool, np.bool_, Real, Decimal, date, time)
 
 MISSING = frozenset({"", "-", "?", "n/a", "na", "nan", "none", "null"})
 """What a missing cell says, in any case."""
@@ -37,13 +41,15 @@ def from_objects(values: Sequence[object], *, name: str) -> Cells:
         DataError: a value is neither a string, a number, a boolean nor a date.
     """
     present = [value for value in values if not _absent(value)]
-    if strange := [value for value in present if not isinstance(value, str | bool | np.bool_ | Real | date)]:
+    if strange := [value for value in present if not isinstance(value, _KNOWN)]:
         raise DataError(
             f"{name!r} must hold strings, numbers or booleans, got {type(strange[0]).__name__}. Convert it "
             "first."
         )
-    if present and all(isinstance(value, Real) and not isinstance(value, bool) for value in present):
-        return np.array([math.nan if _absent(value) else value for value in values], dtype=np.float64)
+    if present and all(
+        isinstance(value, Real | Decimal) and not isinstance(value, bool) for value in present
+    ):
+        return np.array([math.nan if _absent(value) else _float(value) for value in values], dtype=np.float64)
     return clean(None if _absent(value) else _plain(value) for value in values)
 
 
@@ -76,6 +82,13 @@ def as_strings(cells: Cells) -> NDArray[np.object_]:
     if cells.dtype == np.object_:
         return cells.astype(object, copy=False)
     return np.array([None if math.isnan(v) else _plain(v) for v in cells.tolist()], dtype=object)
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _absent(value: object) -> bool:

@@ -2,24 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Audio",
     "ColumnKind",
     "Dataset",
     "Embedding",
+    "Image",
     "Modality",
+    "ModalityKind",
     "ModalitySpec",
     "Schema",
+    "Series",
     "SetAside",
     "Table",
     "Text",
 ]
 
-ColumnKind = Literal["number", "category", "text"]
+ColumnKind = Literal["number", "category", "text", "image", "audio", "array"]
+"""What a column of a table holds; of the last three, paths."""
+Rows = NDArray[np.intp] | slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +35,15 @@ class Embedding:
     True in the mask means real; values under False are arbitrary.
     """
 
-    kind = "embedding"
+    kind: ClassVar[Literal["embedding"]] = "embedding"
     values: NDArray[np.float32]
     mask: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, rows: NDArray[np.intp]) -> Self:
-        """The rows selected by index."""
+    def take(self, rows: Rows) -> Self:
+        """The selected rows."""
         return type(self)(values=self.values[rows], mask=self.mask[rows])
 
 
@@ -45,15 +51,15 @@ class Embedding:
 class Table:
     """Columns of numbers (float64, NaN = missing) and categories (``None`` = missing), each of length N."""
 
-    kind = "table"
+    kind: ClassVar[Literal["table"]] = "table"
     numbers: Mapping[str, NDArray[np.float64]]
     categories: Mapping[str, NDArray[np.object_]]
 
     def __len__(self) -> int:
         return len(next(iter([*self.numbers.values(), *self.categories.values()]), ()))
 
-    def take(self, rows: NDArray[np.intp]) -> Self:
-        """The rows selected by index."""
+    def take(self, rows: Rows) -> Self:
+        """The selected rows."""
         return type(self)(
             numbers={name: column[rows] for name, column in self.numbers.items()},
             categories={name: column[rows] for name, column in self.categories.items()},
@@ -64,25 +70,77 @@ class Table:
 class Text:
     """Strings, ``None`` = missing."""
 
-    kind = "text"
+    kind: ClassVar[Literal["text"]] = "text"
     values: NDArray[np.object_]
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, rows: NDArray[np.intp]) -> Self:
-        """The rows selected by index."""
+    def take(self, rows: Rows) -> Self:
+        """The selected rows."""
         return type(self)(values=self.values[rows])
 
 
-Modality = Embedding | Table | Text
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Steps in time: ``values`` ``[N, T, C]`` with NaN where a channel is missing, ``mask`` ``[N, T]``.
+
+    ``time`` ``[N, T]`` is when each step was, in any unit, where steps are not evenly spaced.
+    """
+
+    kind: ClassVar[Literal["series"]] = "series"
+    values: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    time: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: Rows) -> Self:
+        """The selected rows."""
+        time = None if self.time is None else self.time[rows]
+        return type(self)(values=self.values[rows], mask=self.mask[rows], time=time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """Pictures, read when they are needed: an item each (see `fuseloom.data.media`), ``None`` = missing."""
+
+    kind: ClassVar[Literal["image"]] = "image"
+    items: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def take(self, rows: Rows) -> Self:
+        """The selected rows."""
+        return type(self)(items=self.items[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audio:
+    """Recordings, read when they are needed: an item each (see `fuseloom.data.media`), ``None`` = missing."""
+
+    kind: ClassVar[Literal["audio"]] = "audio"
+    items: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def take(self, rows: Rows) -> Self:
+        """The selected rows."""
+        return type(self)(items=self.items[rows])
+
+
+Modality = Embedding | Table | Text | Series | Image | Audio
+ModalityKind = Literal["embedding", "table", "text", "series", "image", "audio"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModalitySpec:
     """Where one modality comes from: its kind, and for a table file its columns with their kinds."""
 
-    kind: Literal["embedding", "table", "text"]
+    kind: ModalityKind
     columns: Mapping[str, ColumnKind] = field(default_factory=dict)
 
 
@@ -93,11 +151,20 @@ class Schema:
     source_format: str
     modalities: Mapping[str, ModalitySpec]
     target: str | None = None
+    """Column to predict; several are joined by commas here and listed in ``target_columns``."""
+    target_columns: tuple[str, ...] = ()
+    """Where there are several."""
     target_kind: Literal["number", "category"] | None = None
     """Whether the target was read as numbers or as names of classes."""
     id_column: str | None = None
     split_column: str | None = None
     fold_columns: tuple[str, ...] = ()
+    group_column: str | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to predict."""
+        return self.target_columns or (() if self.target is None else (self.target,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +179,10 @@ class SetAside:
 class Dataset:
     """Row-aligned modalities with their target.
 
-    ``target`` holds raw values, strings or float64 (in rows read for prediction also ``None`` and NaN, where
-    it is not known); ``split`` holds ``train``, ``valid`` or ``test`` per row where the source gives one, and
-    ``folds`` several of that kind where it gives folds.
+    ``target`` ``[N]``, or ``[N, K]`` of several columns, holds raw values, strings or float64 (in rows read
+    for prediction also ``None`` and NaN, where it is not known; of several columns NaN wherever one is not);
+    ``split`` holds ``train``, ``valid`` or ``test`` per row where the source gives one, and ``folds`` several
+    of that kind where it gives folds.
     """
 
     name: str
@@ -124,6 +192,8 @@ class Dataset:
     split: NDArray[np.str_] | None
     schema: Schema
     folds: Sequence[NDArray[np.str_]] = ()
+    groups: NDArray[np.object_] | None = None
+    """What must not be divided between splits: the speaker, the patient, the page."""
     set_aside: Sequence[SetAside] = ()
     notes: Sequence[str] = ()
 

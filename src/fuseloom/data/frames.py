@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeGuard
 import numpy as np
 
 from fuseloom.data.cells import Cells, from_objects
-from fuseloom.data.source import Source
+from fuseloom.data.source import Source, check_columns
 from fuseloom.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ def read_frame(frame: "pd.DataFrame") -> Source:
         DataError: no row, a column named twice, or one that holds neither strings nor numbers nor dates.
     """
     names = [str(name) for name in frame.columns]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(
-            f"The data frame must name every column once, got {twice} more than once. Rename them."
-        )
+    check_columns(names, owner="The data frame")
     if frame.empty:
         raise DataError("The data frame must have rows and columns, got none.")
     ids = [str(label) for label in frame.index]

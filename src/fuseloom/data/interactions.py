@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fuseloom.data.arrays import embedding
 from fuseloom.data.source import Source
+from fuseloom.data.values import embedding
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.part import check_dims
 

@@ -1,21 +1,24 @@
-"""What a column holds: numbers, categories, text, or nothing worth learning from."""
+"""What a column holds: numbers, categories, text, paths of files, or nothing worth learning from."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from fuseloom.data.cells import Cells, as_numbers
 from fuseloom.data.dataset import ColumnKind
+from fuseloom.data.media import is_audio_name, is_image_name
 
 __all__ = ["infer_kind", "is_identifier", "why_left_out"]
 
-_NUMBER_SHARE = 0.95
+_CLEAR_SHARE = 0.95
 _FEW_CATEGORIES = 20
 _CATEGORY_SHARE = 0.05
 _CATEGORY_LENGTH = 50
 _CHUNK = 1000
-_IDENTIFIER = re.compile(r"(.*[_ -])?(id|uuid|guid|index|key|nr)|unnamed.*", re.IGNORECASE)
+_IDENTIFIER = re.compile(
+    r"(.*[_ -])?(id|uuid|guid|index|key|nr)|unnamed.*|__index_level_\d+__", re.IGNORECASE
+)
 _CODE = re.compile(r"(?=.*[A-Za-z])(?=.*\d)[\x21-\x7e]+")  # one word of ASCII with a letter and a digit
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?")
 
@@ -23,16 +26,19 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?")
 def infer_kind(cells: Cells, *, decimal_comma: bool = False) -> ColumnKind:
     """Infer a column's kind from its cells.
 
-    A number if at least 95 % of the cells that are there read as finite numbers; a category if its values are
-    short, repeat, and are few for the number of rows; else text.
+    Numbers are numbers. Of strings: a number if at least 95 % of the cells that are there read as finite
+    numbers; an image, audio or array if as many are paths of such files; a category if values are short,
+    repeat, and are few for the number of rows; else text.
 
     Example:
         >>> infer_kind(np.array(["red", "blue", "red", "red"], dtype=object))
         'category'
     """
     present = _present(cells)
-    if _mostly_numbers(cells, tolerated=(1 - _NUMBER_SHARE) * len(present), decimal_comma=decimal_comma):
+    if _mostly_numbers(cells, tolerated=(1 - _CLEAR_SHARE) * len(present), decimal_comma=decimal_comma):
         return "number"
+    if (files := _files(present)) is not None:
+        return files
     distinct = set(present)
     repeated = max(2, len(present) / 2)
     few = len(distinct) <= min(max(_FEW_CATEGORIES, _CATEGORY_SHARE * len(cells)), repeated)
@@ -64,6 +70,8 @@ def why_left_out(name: str, cells: Cells) -> str | None:
 
 
 def _mostly_numbers(cells: Cells, *, tolerated: float, decimal_comma: bool) -> bool:
+    if cells.dtype != np.object_:
+        return True
     # In chunks, so that a long column of text is known as such after its first twentieth.
     unreadable = 0
     for start in range(0, len(cells), _CHUNK):
@@ -72,6 +80,19 @@ def _mostly_numbers(cells: Cells, *, tolerated: float, decimal_comma: bool) -> b
         if unreadable > tolerated:
             return False
     return True
+
+
+def _files(present: Collection[str | float]) -> ColumnKind | None:
+    kinds: dict[ColumnKind, Callable[[str], bool]] = {
+        "image": is_image_name,
+        "audio": is_audio_name,
+        "array": lambda name: name.lower().endswith(".npy"),
+    }
+    for kind, matches in kinds.items():
+        share = sum(isinstance(cell, str) and matches(cell) for cell in present)
+        if share >= _CLEAR_SHARE * len(present):
+            return kind
+    return None
 
 
 def _present(cells: Cells) -> Collection[str | float]:

@@ -1,7 +1,7 @@
 """The two doors: data to learn from, and new rows to be read the same way."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fuseloom.data.arrays import as_column, read_folder, read_mapping
+from fuseloom.data.arrays import read_archive, read_folder, read_mapping
 from fuseloom.data.assembling import labelled_rows, unlabelled_rows
 from fuseloom.data.dataset import Dataset, Schema
 from fuseloom.data.frames import is_frame, read_frame
 from fuseloom.data.named import EMBEDDED, list_sets, read_named, recognised
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.planning import plan
+from fuseloom.data.records import read_json_lines, read_parquet
+from fuseloom.data.shards import is_shards, read_shards
 from fuseloom.data.source import Source, check_lengths
 from fuseloom.data.tables import read_table
+from fuseloom.data.values import as_column
 from fuseloom.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,9 +33,15 @@ _GIVEN = "target"
 _REFUSED = {
     ".npy": "one array: pass its folder, which holds one array per modality and the labels",
     **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".joblib"), "a pickle, which is never loaded"),
-    **dict.fromkeys((".parquet", ".xlsx", ".json", ".jsonl"), "another format: read it with pandas first"),
-    ".npz": "an archive of arrays: save each as <modality>.npy in a folder",
+    **dict.fromkeys((".xlsx", ".xls", ".feather"), "another format: read it with pandas first"),
+    ".json": "one JSON value: write an object per line to a .jsonl file, or read it with pandas first",
+    **dict.fromkeys((".zip", ".tgz", ".gz", ".bz2", ".xz"), "a compressed archive: unpack it first"),
 }
+_READERS: Mapping[str, Callable[[Path], Source]] = {
+    **dict.fromkeys((".jsonl", ".ndjson"), read_json_lines),
+    **dict.fromkeys((".parquet", ".pq"), read_parquet),
+}
+"""Ending of a file -> what reads it; any other is taken for a table of text."""
 
 
 def load(
@@ -44,8 +53,9 @@ def load(
     """Read data of two or more modalities with their target.
 
     Args:
-        source: A CSV or TSV file, a folder of ``.npy`` arrays or of a published set, a mapping of arrays and
-            lists, a data frame, or the name of an embedded set (by default the digits).
+        source: A CSV, TSV, JSONL, Parquet or ``.npz`` file, a folder of arrays or of a published set,
+            WebDataset shards, a mapping of arrays and lists, a data frame, or the name of an embedded set (by
+            default the digits).
         options: What is not to be inferred.
         target: Name of the target, or its values where the source is a mapping or a data frame.
 
@@ -100,15 +110,28 @@ def _opened(source: object, *, target: str | None) -> Source:
 
 def _from_path(text: str, *, target: str | None) -> Source:
     path = Path(text)
-    if text not in EMBEDDED and path.is_dir():
-        published = recognised(path)
-        return published.read(path) if published is not None else read_folder(path, target=target)
-    if path.suffix.lower() in _REFUSED:
+    if text in EMBEDDED:
+        return read_named(text)
+    try:
+        if is_shards(path):
+            return read_shards(path)
+        if path.is_dir():
+            published = recognised(path)
+            return published.read(path) if published is not None else read_folder(path, target=target)
+        return _from_file(path, text, target=target)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
         raise DataError(
-            f"{path.name} must be a CSV or TSV file or a folder, got {_REFUSED[path.suffix.lower()]}."
-        )
+            f"source must be a file or folder that can be read, got {path.name!r}: {why}."
+        ) from None
+
+
+def _from_file(path: Path, text: str, *, target: str | None) -> Source:
+    end = path.suffix.lower()
+    if end in _REFUSED:
+        raise DataError(f"{path.name} must be a file of rows or a folder, got {_REFUSED[end]}.")
     if path.is_file():
-        return read_table(path)
+        return read_archive(path, target=target) if end == ".npz" else _READERS.get(end, read_table)(path)
     if path.suffix or len(path.parts) > 1:
         raise DataError(
             f"source must be a file or folder that is there, got {text!r}. No such file or folder."

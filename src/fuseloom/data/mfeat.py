@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fuseloom.data.arrays import embedding
 from fuseloom.data.matrices import check_equal_labels, read_matrix
 from fuseloom.data.source import Source
+from fuseloom.data.values import embedding
 
 __all__ = ["FILES", "read_mfeat"]
 

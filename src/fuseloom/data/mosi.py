@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fuseloom.data.arrays import embedding
 from fuseloom.data.matrices import check_equal_labels, read_matrix
 from fuseloom.data.source import Source
+from fuseloom.data.values import embedding
 from fuseloom.errors import DataError
 
 __all__ = ["FILES", "read_mosi"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fuseloom.data import mfeat, mosi
+from fuseloom.data import av_digits, mfeat, mosi
 from fuseloom.data.digits import read_digits
 from fuseloom.data.interactions import NAMED_SETTINGS, read_interactions
 from fuseloom.data.reviews import read_reviews
@@ -32,6 +32,7 @@ EMBEDDED: Mapping[str, Callable[[], Source]] = {
 """Sets that need no file."""
 
 _IN_FOLDERS = {
+    "av-digits": PublishedSet(files=av_digits.FILES, read=av_digits.read_av_digits),
     "mfeat": PublishedSet(files=mfeat.FILES, read=mfeat.read_mfeat),
     "mosi": PublishedSet(files=mosi.FILES, read=mosi.read_mosi),
 }
@@ -42,7 +43,7 @@ def list_sets() -> list[str]:
 
     Example:
         >>> list_sets()[:3]
-        ['digits', 'interactions', 'interactions-redundancy']
+        ['av-digits', 'digits', 'interactions']
     """
     return sorted([*EMBEDDED, *_IN_FOLDERS])
 

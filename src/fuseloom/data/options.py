@@ -13,7 +13,7 @@ __all__ = ["ReadOptions"]
 class ReadOptions:
     """How to read a source; whatever is not said is inferred, and `Dataset.notes` says how.
 
-    Naming any column under ``text`` or ``tabular`` leaves all other columns out.
+    Naming any column as an input (``text`` to ``array``) leaves all other columns out.
     """
 
     target: str | None = None
@@ -22,11 +22,32 @@ class ReadOptions:
     """One text modality each: ``COLUMN`` or ``NAME=COLUMN``."""
     tabular: tuple[str, ...] = ()
     """One modality each of numbers and categories: ``COLUMN,COLUMN`` or ``NAME=COLUMN,COLUMN``."""
-    kinds: Mapping[str, ColumnKind | Literal["ignore"]] = field(default_factory=dict)
-    """Column -> kind, where the inferred one is wrong; ``ignore`` leaves the column or array out."""
+    image: tuple[str, ...] = ()
+    """One modality each of pictures: a column of paths, or an array, ``COLUMN`` or ``NAME=COLUMN``."""
+    audio: tuple[str, ...] = ()
+    """The same of recordings."""
+    array: tuple[str, ...] = ()
+    """The same of ``.npy`` files: vectors, or sequences of them."""
+    kinds: Mapping[str, ColumnKind | Literal["series", "embedding", "ignore"]] = field(default_factory=dict)
+    """Column -> kind, where the inferred one is wrong; ``ignore`` leaves the column or array out.
+
+    An array of three axes is steps in time as ``series``, tokens as ``embedding``.
+    """
     id_column: str | None = None
     """Column whose values name the rows."""
     split_column: str | None = None
     """Column that says train, valid or test."""
+    group_column: str | None = None
+    """Column of what must not be divided between splits: the speaker, the patient."""
     fold_columns: tuple[str, ...] = ()
     """The same for several folds, a column each; ``fold*`` stands for all that match."""
+
+    @property
+    def inputs(self) -> dict[ColumnKind, tuple[str, ...]]:
+        """Kind -> columns named one modality each."""
+        return {"text": self.text, "image": self.image, "audio": self.audio, "array": self.array}
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All entries that name inputs."""
+        return (*(entry for entries in self.inputs.values() for entry in entries), *self.tabular)

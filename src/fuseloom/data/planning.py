@@ -1,12 +1,13 @@
 """Which columns and arrays become which modalities: what a person said, and what is inferred."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from fuseloom.data.cells import Cells
-from fuseloom.data.dataset import ColumnKind, ModalitySpec, Schema
+from fuseloom.data.dataset import ColumnKind, Embedding, Modality, ModalityKind, ModalitySpec, Schema
+from fuseloom.data.files import items_of
 from fuseloom.data.kinds import infer_kind, is_identifier, why_left_out
 from fuseloom.data.names import check_name, modality_name, split_group
 from fuseloom.data.options import ReadOptions
@@ -21,6 +22,16 @@ SPLIT_WORDS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """How sources spell the three splits -> how we do."""
+
+_HOLDERS: Mapping[ColumnKind, ModalityKind] = {
+    "number": "table",
+    "category": "table",
+    "text": "text",
+    "image": "image",
+    "audio": "audio",
+    "array": "embedding",
+}
+"""Kind of a column -> kind of the modality that holds it."""
 
 _LISTED = 8
 
@@ -45,45 +56,65 @@ def plan(source: Source, options: ReadOptions) -> tuple[Schema, list[str]]:
     """
     _check_kinds(source, options)
     target = _target(source, options)
-    free = _unclaimed(source, options, target)
+    targets = _columns_of(source, target)
+    free = _unclaimed(source, options, targets)
     folds = _fold_columns(source, options)
     split = options.split_column
     if split is None and not folds:
         split = _found_split(source, free)
-    row_id = options.id_column if options.id_column is not None else _found_id(free, split)
-    roles = {"target": target, "split_column": split, "id_column": row_id}
-    for role, name in roles.items():
-        if name is not None:
-            source.column(name, role=role)
-    taken = {name: role for role, name in roles.items() if name} | dict.fromkeys(folds, "fold_columns")
+    row_id = options.id_column if options.id_column is not None else _found_id(source, free, split)
+    roles = {
+        "split_column": split,
+        "id_column": row_id,
+        "group_column": options.group_column,
+    }
+    taken = dict.fromkeys(targets, "target") | {
+        name: role for role, name in roles.items() if name is not None
+    }
+    for name, role in taken.items():
+        source.column(name, role=role)
+    taken |= dict.fromkeys(folds, "fold_columns")
     planned, notes = _modalities(source, options, taken)
     schema = Schema(
         source_format=source.source_format,
         modalities=_checked(planned, source),
         target=target,
-        target_kind=_target_kind(source, options, target),
+        target_columns=targets if len(targets) > 1 else (),
+        target_kind=_kind_of_all(source, options, targets),
         id_column=row_id,
         split_column=split,
         fold_columns=folds,
+        group_column=options.group_column,
     )
     return schema, [_target_note(schema), *_role_notes(schema, options), *notes]
 
 
 def _check_kinds(source: Source, options: ReadOptions) -> None:
-    known = [*source.columns, *source.labels, *source.arrays]
+    known = [*source.columns, *source.labels, *source.arrays, *source.unusable]
     for name, kind in options.kinds.items():
         if name not in known:
             raise DataError(
                 f"kinds must name columns of {source.name}, got {name!r}.{did_you_mean(name, known)}"
             )
-        if name in source.arrays and kind != "ignore":
-            raise DataError(f"The kind of the array {name!r} can only be 'ignore', got {kind!r}.")
+        allowed = _array_kinds(source.arrays[name]) if name in source.arrays else get_args(ColumnKind)
+        if kind != "ignore" and name in source.unusable:
+            raise DataError(f"The kind of {name!r} must be 'ignore', got {kind!r}: {source.unusable[name]}.")
+        if kind != "ignore" and kind not in allowed:
+            listed = " or ".join(map(repr, [*allowed, "ignore"]))
+            raise DataError(f"The kind of {name!r} must be {listed}, got {kind!r}.")
 
 
-def _unclaimed(source: Source, options: ReadOptions, target: str) -> dict[str, Cells]:
+def _array_kinds(array: Modality) -> tuple[str, ...]:
+    """What an array can be taken for."""
+    tokens = isinstance(array, Embedding) and array.values.ndim == 3
+    return ("embedding", "series") if tokens else (array.kind,)
+
+
+def _unclaimed(source: Source, options: ReadOptions, targets: Sequence[str]) -> dict[str, Cells]:
     """Columns nobody has said anything about."""
-    named = [c for entry in (*options.text, *options.tabular) for c in split_group(entry, source.columns)[1]]
-    roles = {target, options.id_column, options.split_column, *_fold_columns(source, options)}
+    named = [c for entry in options.named for c in split_group(entry, source.columns)[1]]
+    said = (options.id_column, options.split_column, options.group_column)
+    roles = {*targets, *said, *_fold_columns(source, options)}
     claimed = {*roles, *options.kinds, *named}
     columns = {**source.labels, **source.columns}
     return {name: cells for name, cells in columns.items() if name not in claimed}
@@ -97,6 +128,23 @@ def _target(source: Source, options: ReadOptions) -> str:
             f"target must name the column of {source.name} to predict, got None. Known: {columns or 'none'}."
         )
     return target
+
+
+def _columns_of(source: Source, target: str) -> tuple[str, ...]:
+    """One column, or several with commas between them."""
+    return (target,) if target in source else tuple(split_group(target, [])[1])
+
+
+def _kind_of_all(
+    source: Source, options: ReadOptions, targets: Sequence[str]
+) -> Literal["number", "category"]:
+    kinds = {name: _target_kind(source, options, name) for name in targets}
+    if len(kinds) > 1 and (names := [name for name, kind in kinds.items() if kind != "number"]):
+        raise DataError(
+            f"Several targets must all be numbers, got classes in {names[0]!r}. Of several classes per row, "
+            "give 0 or 1 per class, or one column with ; between them."
+        )
+    return kinds[targets[0]]
 
 
 def _target_kind(source: Source, options: ReadOptions, target: str) -> Literal["number", "category"]:
@@ -132,39 +180,59 @@ def _found_split(source: Source, free: Mapping[str, Cells]) -> str | None:
     return next((n for n in named if all(str(cell).lower() in SPLIT_WORDS for cell in free[n])), None)
 
 
-def _found_id(free: Mapping[str, Cells], split: str | None) -> str | None:
-    return next((name for name, cells in free.items() if name != split and is_identifier(name, cells)), None)
+def _found_id(source: Source, free: Mapping[str, Cells], split: str | None) -> str | None:
+    """The first column that names the rows; one of files that are there is an input rather than that."""
+    names = (name for name, cells in free.items() if name != split and is_identifier(name, cells))
+    return next((n for n in names if n in source.labels or not _has_files(source, n)), None)
+
+
+def _has_files(source: Source, column: str) -> bool:
+    """Whether a column holds paths of files, some of which is there."""
+    cells = source.columns[column]
+    if infer_kind(cells) not in ("image", "audio", "array"):
+        return False
+    return any(item is not None and item.is_file() for item in items_of(cells, source.root))
 
 
 def _modalities(
     source: Source, options: ReadOptions, roles: dict[str, str]
 ) -> tuple[list[_Planned], list[str]]:
+    # Of a file with columns, those that are not named are left out, of an archive or folder none.
+    named = bool(options.named) and source.source_format == "table"
     planned = [
-        _Planned(name, ModalitySpec(kind="embedding"), name)
-        for name in source.arrays
-        if options.kinds.get(name) != "ignore"
+        _Planned(name, ModalitySpec(kind=_array_kind(name, array, options)), name)
+        for name, array in source.arrays.items()
+        if options.kinds.get(name) != "ignore" and not named
     ]
-    if options.text or options.tabular:
+    if options.named:
         return planned + _named(source, options, roles), []
     free = [name for name in source.columns if name not in roles and options.kinds.get(name) != "ignore"]
     if source.source_format != "table":
         return planned + [_one_per_key(source, options, name) for name in free], []
     found, left_out = _inferred(source, options, free)
-    return planned + found, left_out
+    said = options.kinds  # to ignore them
+    unusable = [f"left out ({why}): {name}" for name, why in source.unusable.items() if name not in said]
+    return planned + found, [*left_out, *unusable]
+
+
+def _array_kind(name: str, array: Modality, options: ReadOptions) -> ModalityKind:
+    kind: ModalityKind = array.kind
+    return "series" if options.kinds.get(name) == "series" else kind
 
 
 def _named(source: Source, options: ReadOptions, roles: dict[str, str]) -> list[_Planned]:
     planned: list[_Planned] = []
-    for entry in options.text:
-        name, columns = split_group(entry, source.columns)
-        if len(columns) != 1:
-            raise DataError(
-                f"text must name one column per modality, got {entry!r}. Give one entry for each."
-            )
-        planned.append(_group(source, options, "text", name, columns))
+    for kind, entries in options.inputs.items():
+        for entry in entries:
+            name, columns = split_group(entry, [*source.columns, *source.arrays])
+            if len(columns) != 1:
+                raise DataError(
+                    f"{kind} must name one column per modality, got {entry!r}. Give one entry for each."
+                )
+            planned.append(_single(source, options, kind, name, columns[0]))
     for entry in options.tabular:
         name, columns = split_group(entry, source.columns)
-        planned.append(_group(source, options, "table", name if name is not None else "tabular", columns))
+        planned.append(_group(source, options, name if name is not None else "tabular", columns))
     used = [column for one in planned for column in one.spec.columns]
     for column in used:
         if column in roles:
@@ -174,25 +242,41 @@ def _named(source: Source, options: ReadOptions, roles: dict[str, str]) -> list[
     return planned
 
 
-def _group(
-    source: Source,
-    options: ReadOptions,
-    kind: Literal["table", "text"],
-    name: str | None,
-    columns: list[str],
+def _single(
+    source: Source, options: ReadOptions, kind: ColumnKind, name: str | None, column: str
 ) -> _Planned:
+    """A modality of one column, or array."""
+    if column in source.arrays:
+        return _named_array(source, options, kind, name, column)
+    source.column(column, role=kind)
+    said = options.kinds.get(column)
+    if said not in (None, kind):
+        raise DataError(f"The kind of {column!r} must be {kind} there, got {said!r}.")
+    spec = ModalitySpec(kind=_HOLDERS[kind], columns={column: kind})
+    return _Planned(name if name is not None else modality_name(column), spec, column)
+
+
+def _named_array(
+    source: Source, options: ReadOptions, kind: ColumnKind, name: str | None, column: str
+) -> _Planned:
+    array = source.arrays[column]
+    held = "array" if array.kind in ("embedding", "series") else array.kind
+    if kind != held:
+        raise DataError(f"{kind} must name a column of that kind, got {column!r}: use --{held}.")
+    spec = ModalitySpec(kind=_array_kind(column, array, options), columns={column: kind})
+    return _Planned(name if name is not None else modality_name(column), spec, column)
+
+
+def _group(source: Source, options: ReadOptions, name: str, columns: list[str]) -> _Planned:
+    """A modality of numbers and categories."""
     kinds: dict[str, ColumnKind] = {}
     for column in columns:
-        cells = source.column(column, role="text" if kind == "text" else "tabular")
-        allowed = ("text",) if kind == "text" else ("number", "category")
+        cells = source.column(column, role="tabular")
         said = options.kinds.get(column)
-        if said is not None and said not in allowed:
-            raise DataError(f"The kind of {column!r} must be {' or '.join(allowed)} there, got {said!r}.")
-        kinds[column] = "text" if kind == "text" else _table_kind(cells, said, source)
-    origin = ", ".join(columns)
-    return _Planned(
-        name if name is not None else modality_name(origin), ModalitySpec(kind=kind, columns=kinds), origin
-    )
+        if said not in (None, "number", "category"):
+            raise DataError(f"The kind of {column!r} must be number or category there, got {said!r}.")
+        kinds[column] = _table_kind(cells, said, source)
+    return _Planned(name, ModalitySpec(kind="table", columns=kinds), ", ".join(columns))
 
 
 def _table_kind(cells: Cells, said: str | None, source: Source) -> ColumnKind:
@@ -201,45 +285,52 @@ def _table_kind(cells: Cells, said: str | None, source: Source) -> ColumnKind:
 
 
 def _one_per_key(source: Source, options: ReadOptions, name: str) -> _Planned:
-    said = options.kinds.get(name)
-    kind = infer_kind(source.columns[name]) if said is None or said == "ignore" else said
+    kind = _column_kind(source, options, name)
     if kind == "number":
         return _Planned(name, ModalitySpec(kind="embedding"), name)
-    holder: Literal["text", "table"] = "text" if kind == "text" else "table"
-    return _Planned(name, ModalitySpec(kind=holder, columns={name: kind}), name)
+    return _Planned(name, ModalitySpec(kind=_HOLDERS[kind], columns={name: kind}), name)
+
+
+def _column_kind(source: Source, options: ReadOptions, name: str) -> ColumnKind:
+    said = options.kinds.get(name)
+    if said is None or said in ("ignore", "series", "embedding"):
+        return infer_kind(source.columns[name], decimal_comma=source.decimal_comma)
+    return cast(ColumnKind, said)
 
 
 def _inferred(source: Source, options: ReadOptions, free: Iterable[str]) -> tuple[list[_Planned], list[str]]:
     table: dict[str, ColumnKind] = {}
-    texts: list[str] = []
+    planned: list[_Planned] = []
     left_out: dict[str, list[str]] = {}
     for column in free:
-        cells = source.columns[column]
-        kind = options.kinds.get(column)
-        if kind is None and (reason := why_left_out(column, cells)) is not None:
+        kind = _column_kind(source, options, column)
+        reason = None if column in options.kinds else _why_left_out(source, column, kind)
+        if reason is not None:
             left_out.setdefault(reason, []).append(column)
-            continue
-        if kind is None or kind == "ignore":
-            kind = infer_kind(cells, decimal_comma=source.decimal_comma)
-        if kind == "text":
-            texts.append(column)
-        else:
+        elif _HOLDERS[kind] == "table":
             table[column] = kind
-    planned = [_Planned(modality_name(c), ModalitySpec(kind="text", columns={c: "text"}), c) for c in texts]
+        else:
+            spec = ModalitySpec(kind=_HOLDERS[kind], columns={column: kind})
+            planned.append(_Planned(modality_name(column), spec, column))
     if table:
         planned.append(_Planned("tabular", ModalitySpec(kind="table", columns=table), ", ".join(table)))
     notes = [f"left out ({reason}): {_listed(columns)}" for reason, columns in left_out.items()]
     return planned, notes
 
 
+def _why_left_out(source: Source, column: str, kind: ColumnKind) -> str | None:
+    if kind not in ("image", "audio", "array"):
+        return why_left_out(column, source.columns[column])
+    return None if _has_files(source, column) else f"no such {kind} files"
+
+
 def _checked(planned: list[_Planned], source: Source) -> dict[str, ModalitySpec]:
     modalities: dict[str, ModalitySpec] = {}
     for one in planned:
-        option = "tabular" if one.spec.kind == "table" else "text"
+        option = "tabular" if one.spec.kind == "table" else next(iter(one.spec.columns.values()), "")
+        example = "weather" if option == "tabular" else "description"
         advice = (
-            f"Give it another: --{option} {'weather' if option == 'tabular' else 'description'}={one.origin}"
-            if one.spec.columns
-            else "Rename the array."
+            f"Give it another: --{option} {example}={one.origin}" if one.spec.columns else "Rename the array."
         )
         check_name(one.name, origin=f"{one.origin!r} of {source.name}", advice=advice)
         if one.name in modalities:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fuseloom.data.arrays import embedding
 from fuseloom.data.source import Source
+from fuseloom.data.values import embedding
 
 __all__ = ["read_reviews"]
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from fuseloom.data.cells import Cells
-from fuseloom.data.dataset import Embedding, SetAside
+from fuseloom.data.dataset import Modality, SetAside
 from fuseloom.errors import DataError, did_you_mean
 
-__all__ = ["Source", "check_lengths"]
+__all__ = ["Source", "check_columns", "check_lengths"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +27,21 @@ class Source:
     """Columns that may be inputs."""
     labels: Mapping[str, Cells] = field(default_factory=dict)
     """Columns that describe rows and are never inputs."""
-    arrays: Mapping[str, Embedding] = field(default_factory=dict)
+    arrays: Mapping[str, Modality] = field(default_factory=dict)
+    """What has several values per row."""
+    root: Path | None = None
+    """The folder that paths in columns are relative to."""
     target: str | None = None
     """The target where the format itself says it; so for the next two."""
     target_kind: Literal["number", "category"] | None = None
     split_column: str | None = None
     decimal_comma: bool = False
     set_aside: tuple[SetAside, ...] = ()
+    """Rows that are not in the columns and arrays."""
+    problems: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    """Column or array -> rows that must be set aside where it is used, and why."""
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Columns of values that are nothing to learn from, and why."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,6 +61,10 @@ class Source:
             return self.columns[name]
         if name in self.arrays:
             raise DataError(f"{role} must have one value per row, got {name!r}, which has several.")
+        if name in self.unusable:
+            raise DataError(
+                f"{role} must name a column that can be used, got {name!r}: {self.unusable[name]}."
+            )
         hint = did_you_mean(name, [*self.labels, *self.columns])
         raise DataError(f"{role} must name a column of {self.name}, got {name!r}.{hint}")
 
@@ -69,3 +82,13 @@ def check_lengths(lengths: Mapping[str, int], *, owner: str) -> int:
     if rows == 0:
         raise DataError(f"{owner} must have at least one row, got none.")
     return rows
+
+
+def check_columns(names: Sequence[str], *, owner: str) -> None:
+    """Refuse a name that stands twice.
+
+    Raises:
+        DataError: it does.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{owner} must name every column once, got {twice} more than once. Rename them.")

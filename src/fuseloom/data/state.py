@@ -49,7 +49,7 @@ def schema_from_state(state: Mapping[str, Any]) -> Schema:
             one["name"]: ModalitySpec(kind=one["kind"], columns=dict(one["columns"]))
             for one in state["modalities"]
         }
-        folds = tuple(state.get("fold_columns", ()))
-        return Schema(**{**state, "modalities": modalities, "fold_columns": folds})
+        several = {name: tuple(state.get(name, ())) for name in ("fold_columns", "target_columns")}
+        return Schema(**{**state, "modalities": modalities, **several})
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"The state of a schema must have its entries, got one without: {error}.") from None

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fuseloom.data.cells import clean
 from fuseloom.data.dataset import SetAside
-from fuseloom.data.source import Source
+from fuseloom.data.files import file_bytes
+from fuseloom.data.source import Source, check_columns
 from fuseloom.errors import DataError
 
 __all__ = ["read_table"]
@@ -50,13 +51,14 @@ def read_table(path: Path) -> Source:
         ids=_row_numbers(places, set_aside),
         places=places,
         columns={name: clean(cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True)},
+        root=path.parent,
         decimal_comma=delimiter == ";",
         set_aside=tuple(set_aside),
     )
 
 
 def _decoded(path: Path) -> str:
-    data = path.read_bytes()
+    data = file_bytes(path)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path.name} must be text in UTF-8, got UTF-16. Save it again as UTF-8.")
     if b"\0" in data:
@@ -117,8 +119,7 @@ def _header(path: Path, record: list[str] | str) -> list[str]:
         raise DataError(f"{path.name} must begin with a line that names its columns, got none: {record}.")
     names = [name.strip() for name in record]
     names = [name if name else f"unnamed {position}" for position, name in enumerate(names, start=1)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path.name} must name every column once, got {twice} more than once. Rename them.")
+    check_columns(names, owner=path.name)
     return names
 
 

@@ -1,0 +1,75 @@
+"""How targets and groups are spread over classes and splits."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuseloom.data.checks._finding import Finding
+from fuseloom.data.checks.copies import given_splits
+from fuseloom.data.dataset import Dataset
+from fuseloom.tasks import infer_task
+
+__all__ = ["find_uneven"]
+
+_UNEVEN = 10
+
+
+def find_uneven(dataset: Dataset) -> Iterator[Finding]:
+    """Rare classes, classes that training rows lack, groups in two splits."""
+    yield from _groups(dataset)
+    if dataset.target is None or infer_task(dataset.target) != "classification":
+        return
+    classes = np.array([str(value) for value in dataset.target.reshape(len(dataset)).tolist()])
+    counts = Counter(classes.tolist())
+    most = max(counts.values())
+    rare = sorted((count, name) for name, count in counts.items() if count * _UNEVEN < most or count == 1)
+    if rare:
+        yield Finding(
+            severity="warning",
+            kind="imbalance",
+            what=f"classes have one row or less than a tenth of the {most:,} rows of the largest",
+            where=tuple(f"{name}: {count:,}" for count, name in rare),
+            count=len(rare),
+            advice="Judge by balanced_accuracy or macro_f1 (--metric); weigh (--class-weight balanced).",
+        )
+    yield from _untrained(dataset, classes)
+
+
+def _untrained(dataset: Dataset, classes: NDArray[np.str_]) -> Iterator[Finding]:
+    every = set(classes.tolist())
+    unknown = [
+        f"{place}{name}"
+        for place, split in given_splits(dataset).items()
+        for name in sorted(every - set(classes[split == "train"].tolist()))
+    ]
+    if unknown:
+        yield Finding(
+            severity="error",
+            kind="untrained-classes",
+            what="classes stand in no training row, so no model can predict them",
+            where=tuple(unknown),
+            count=len(unknown),
+            advice="Move rows of them to the training split, or leave them out.",
+        )
+
+
+def _groups(dataset: Dataset) -> Iterator[Finding]:
+    if dataset.groups is None:
+        return
+    parted = []
+    for place, split in given_splits(dataset).items():
+        found: dict[str, set[str]] = {}
+        for group, part in zip(dataset.groups.tolist(), split.tolist(), strict=True):
+            found.setdefault(str(group), set()).add(part)
+        parted += [f"{place}{g} ({', '.join(sorted(p))})" for g, p in sorted(found.items()) if len(p) > 1]
+    if parted:
+        yield Finding(
+            severity="error",
+            kind="groups-across-splits",
+            what="groups stand in two splits: scores on them are flattered",
+            where=tuple(parted),
+            count=len(parted),
+            advice="Leave the split column out to have groups split, or mend the split.",
+        )

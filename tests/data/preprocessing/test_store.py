@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fuseloom.data import encode, fit_preprocessors, load
+from fuseloom.data.preprocessing import Store
+
+VALUES = np.random.default_rng(0).normal(size=(9000, 3)).astype(np.float32)
+
+
+def test_what_is_large_lies_on_disk_and_is_the_same(tmp_path: Path) -> None:
+    rows = load({"a": VALUES, "b": VALUES[:, :1]}, target=np.arange(9000) % 2)
+    fitted = fit_preprocessors(rows, np.arange(8000))
+    store = Store(folder=tmp_path / "new", large=VALUES.nbytes - 1)
+    inputs, masks = encode(rows, fitted, store)
+    expected, expected_masks = encode(rows, fitted)
+    for name in ("a", "b"):
+        assert torch.equal(inputs[name], expected[name])
+        assert torch.equal(masks[name], expected_masks[name])
+    assert store.file("a") == tmp_path / "new" / "a.npy"
+    assert store.file("b") is None
+    np.testing.assert_array_equal(np.load(tmp_path / "new" / "a.npy"), expected["a"].numpy())
+
+
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(large=0)
+    values, mask = store.put("a", iter([(VALUES[:5], np.ones(5, np.bool_))]), rows=5)
+    assert not isinstance(values, np.memmap)
+    assert mask.all()
+    assert store.file("a") is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_are_laid_end_to_end(tmp_path: Path) -> None:
+    parts = [(VALUES[start : start + 7], VALUES[start : start + 7, 0] > 0) for start in range(0, 20, 7)]
+    values, mask = Store(folder=tmp_path, large=0).put("a", iter(parts), rows=21)
+    assert isinstance(values, np.memmap)
+    np.testing.assert_array_equal(values, VALUES[:21])
+    np.testing.assert_array_equal(mask, VALUES[:21, 0] > 0)
