@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from fuseloom import Batch
+from fuseloom.diagnose.reliance import hide
 from fuseloom.errors import OptionError
+from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks.classification import Classification
 from fuseloom.train.fit import FitConfig, exact_outputs, fit, one_thread, predict_outputs
 from fuseloom.train.step import training_loss, training_step
@@ -184,3 +186,46 @@ def test_steps_grow_with_the_rows(rows, size):
 def test_settings_must_be_positive(option):
     with pytest.raises(OptionError, match=f"{option} must be positive, got 0"):
         FitConfig(**{option: 0})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("class_weight", "equal", r"class_weight must be 'none' or 'balanced', got 'equal'"),
+        ("modality_dropout", 1.0, r"modality_dropout must be in \[0, 1\), got 1\.0"),
+        ("modality_dropout", -0.1, r"modality_dropout must be in \[0, 1\), got -0\.1"),
+    ],
+)
+def test_settings_of_what_is_learnt_from_must_be_known(option, value, message):
+    with pytest.raises(OptionError, match=message):
+        FitConfig(**{option: value})
+
+
+def test_balanced_classes_weigh_alike_in_training_and_validation():
+    rows = batch(200)
+    rare = Batch(inputs=rows.inputs, target=(rows.inputs["x"][:, 0] > 1.5).long())
+    config = FitConfig(lr=0.01, max_epochs=30, class_weight="balanced")
+    model, result = fit(_Model, rare, rare, TASK, config)
+    outputs = torch.from_numpy(predict_outputs(model, rare))
+    each = TASK.losses(outputs, rare.target)
+    balanced = (each[rare.target == 0].mean() + each[rare.target == 1].mean()) / 2
+    assert result.valid_loss == pytest.approx(balanced.item(), rel=1e-5)
+    plain, _ = fit(_Model, rare, rare, TASK, FitConfig(lr=0.01, max_epochs=30))
+    found = [predict_outputs(one, rare).argmax(1)[rare.target == 1].mean() for one in (model, plain)]
+    assert found[0] > found[1]
+
+
+def test_with_modality_dropout_a_model_does_without_the_modality_it_would_lean_on():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(200, 1, generator=generator)
+    inputs = {n: values + s * torch.randn(200, 1, generator=generator) for n, s in (("a", 0.1), ("b", 0.5))}
+    rows = Batch(inputs=inputs, target=(values[:, 0] > 0).long())
+    encoders = {name: {"kind": "identity", "in_dim": 1} for name in "ab"}
+    config = ModelConfig(encoders=encoders, fusion="mlp", dim=16, dropout=0.0)
+    losses = {}
+    for p in (0.0, 0.4):
+        settings = FitConfig(lr=0.03, max_epochs=30, modality_dropout=p)
+        model, _ = fit(lambda: build_model(config, TASK), rows, rows, TASK, settings)
+        outputs = torch.from_numpy(predict_outputs(model, hide(rows, "a")))
+        losses[p] = TASK.loss(outputs, rows.target).item()
+    assert losses[0.4] < 0.8 * losses[0.0]

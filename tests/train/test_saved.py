@@ -69,3 +69,13 @@ def test_what_is_no_model_is_refused(saved, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(RunError, match=r"must hold a whole saved model.* Train it again"):
         SavedModel.load(tmp_path)
+
+
+def test_weights_of_another_model_of_the_same_shape_are_refused(saved, tmp_path):
+    saved.save(tmp_path / "one")
+    for value in saved.model.state_dict().values():
+        value.add_(1)
+    saved.save(tmp_path / "two")
+    (tmp_path / "one" / "model.safetensors").replace(tmp_path / "two" / "model.safetensors")
+    with pytest.raises(RunError, match=r"got weights that its config\.json was not written with"):
+        SavedModel.load(tmp_path / "two")

@@ -1,6 +1,6 @@
 """The generic assembly: ``(stage -> exchange?)* -> merge -> head``, or heads before a merge of decisions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -25,7 +25,8 @@ class FusionModel(nn.Module):
         merge: Takes the streams after the last stage.
         head: Takes what the merge gives; or, before a merge of decisions, modality name -> head; or None
             behind a merge whose output is the prediction itself.
-        exchanges: Stage number -> exchange that stands behind it; negative numbers count from the end. An
+        exchanges: Stage number -> exchange that stands behind it, or several that stand there one behind the
+            other; negative numbers count from the end. An
             encoder with fewer stages than the longest joins late: its last stage runs with theirs.
 
     Raises:
@@ -48,13 +49,14 @@ class FusionModel(nn.Module):
         merge: Merge,
         head: nn.Module | Mapping[str, nn.Module] | None,
         *,
-        exchanges: Mapping[int, Exchange] | None = None,
+        exchanges: Mapping[int, Exchange | Sequence[Exchange]] | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
         self.depth = max(len(encoder.stages) for encoder in encoders.values())
-        behind = {stage % self.depth: part for stage, part in (exchanges or {}).items()}
-        self.exchanges = nn.ModuleDict({str(stage): behind[stage] for stage in sorted(behind)})
+        behind = _by_stage(exchanges or {}, self.depth)
+        self.exchanges = nn.ModuleDict(behind)
+        """Stage, or stage and place behind it (``2_1``), -> exchange."""
         self.merge = merge
         _check_level(merge, head)
         self.decisions = nn.ModuleDict(head if isinstance(head, Mapping) else {})
@@ -93,9 +95,10 @@ class FusionModel(nn.Module):
         kept = {n: mask for n, mask in (masks or {}).items() if n in streams and mask is not None}
         for stage in range(self.depth):
             streams, kept = self._run_stage(stage, streams, kept)
-            if str(stage) in self.exchanges:
-                scope = None if trace is None else trace.scope(f"exchange.{stage}")
-                streams = self.exchanges[str(stage)](streams, kept, trace=scope)
+            for key, exchange in self.exchanges.items():
+                if key.partition("_")[0] == str(stage):
+                    scope = None if trace is None else trace.scope(f"exchange.{key}")
+                    streams = exchange(streams, kept, trace=scope)
         return streams, kept
 
     def fuse(self, streams: Streams, masks: Masks, *, trace: Trace | None = None) -> Tensor:
@@ -117,6 +120,17 @@ class FusionModel(nn.Module):
             if mask is not None:
                 kept[name] = mask
         return values, kept
+
+
+def _by_stage(exchanges: Mapping[int, Exchange | Sequence[Exchange]], depth: int) -> dict[str, Exchange]:
+    """Every exchange under the stage that it stands behind, in the order in which they run."""
+    found: dict[str, Exchange] = {}
+    for stage in sorted(exchanges, key=lambda stage: stage % depth):
+        given = exchanges[stage]
+        parts = given if isinstance(given, Sequence) else [given]
+        for place, part in enumerate(parts):
+            found[f"{stage % depth}_{place}" if place else f"{stage % depth}"] = part
+    return found
 
 
 def _check_level(merge: Merge, head: nn.Module | Mapping[str, nn.Module] | None) -> None:
@@ -184,6 +198,8 @@ class ModelConfig:
     """In encoders and head."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Part name -> its keyword options."""
+    frozen: Sequence[str] = ()
+    """Modalities whose encoders are not trained."""
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values that `from_state` takes."""
@@ -198,6 +214,8 @@ class ModelConfig:
 def build_model(config: ModelConfig, task: Task) -> FusionModel:
     """Assemble encoders, exchanges, merge and the task's head; weights come from torch's global generator."""
     encoders = {name: _build_encoder(options, config) for name, options in config.encoders.items()}
+    for name in config.frozen:
+        encoders[name].freeze()
     spec = FusionSpec.parse(config.fusion)
     dims = {name: encoder.dims[-1] for name, encoder in encoders.items()}
     parts = [create(name, dims, **config.options.get(name, {})) for name in spec.exchanges]
@@ -211,7 +229,7 @@ def build_model(config: ModelConfig, task: Task) -> FusionModel:
         head = {name: task.head(width, dropout=config.dropout) for name, width in dims.items()}
     else:
         merge = create(spec.merge, dims, dim=task.num_outputs, **options)
-    return FusionModel(encoders, merge, head, exchanges=dict(enumerate(parts, start=-len(parts))))
+    return FusionModel(encoders, merge, head, exchanges={-1: parts})
 
 
 def _build_encoder(options: Mapping[str, Any], config: ModelConfig) -> Encoder:

@@ -2,11 +2,11 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from numpy.typing import NDArray
@@ -20,7 +20,21 @@ from fuseloom.train.state import FitState, Progress
 from fuseloom.train.step import training_step
 from fuseloom.types import Batch
 
-__all__ = ["FitConfig", "FitResult", "exact_outputs", "fit", "one_thread", "predict_outputs", "seeded"]
+__all__ = [
+    "ClassWeight",
+    "FitConfig",
+    "FitResult",
+    "exact_outputs",
+    "fit",
+    "make_optimizer",
+    "one_thread",
+    "predict_outputs",
+    "seeded",
+    "weighted_task",
+]
+
+ClassWeight = Literal["none", "balanced"]
+"""``balanced``: the loss weighs each class alike, whatever its share of the training rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +53,18 @@ class FitConfig:
     """Epochs without a better validation loss before the run stops."""
     sequential: bool = False
     """Whether the stages of a model (those of ``mro``, ``linear_logits``) are fitted one after another."""
+    class_weight: ClassWeight = "none"
+    """How the loss weighs classes."""
+    modality_dropout: float = 0.0
+    """Probability that training leaves a modality of a row out, as `drop_modalities` does."""
     seed: int = 0
     """Of the weights, the order of rows and dropout."""
 
     def __post_init__(self) -> None:
+        if self.class_weight not in get_args(ClassWeight):
+            raise OptionError(f"class_weight must be 'none' or 'balanced', got {self.class_weight!r}.")
+        if not 0 <= self.modality_dropout < 1:
+            raise OptionError(f"modality_dropout must be in [0, 1), got {self.modality_dropout}.")
         if not self.weight_decay >= 0:
             raise OptionError(f"weight_decay must not be negative, got {self.weight_decay}.")
         for name in ("lr", "max_epochs", "patience", "batch_size"):
@@ -105,13 +127,16 @@ def fit(
             which ends as a run that never stopped: so a search's short run is the beginning of a longer one.
 
     Raises:
-        OptionError: the model is to be fitted in stages and has none, or is to leave a state besides.
+        OptionError: the model is to be fitted in stages and has none, or is to leave a state besides; or
+            classes are to be balanced and the task has none.
         RunError: the state is damaged.
     """
     if config.sequential and state is not None:
         raise OptionError(
             "state must be None where sequential is True, got a file. Fit again from the start."
         )
+    assert train.target is not None
+    task = weighted_task(task, train.target, config.class_weight)
     with seeded(config.seed):
         model = build()
         if (first := next(iter(train.inputs.values()), None)) is not None:
@@ -125,6 +150,15 @@ def fit(
         train_s=sum(run.train_s for run in runs),
         curve=tuple(losses for run in runs for losses in run.curve),
     )
+
+
+def weighted_task(task: Task, target: Tensor, class_weight: ClassWeight) -> Task:
+    """The task whose loss weighs classes so; by the encoded targets of training rows.
+
+    Raises:
+        OptionError: classes are to be balanced and the task has none.
+    """
+    return task.balanced(target.cpu().numpy()) if class_weight == "balanced" else task
 
 
 def _stages(model: nn.Module) -> Iterator[int]:
@@ -150,12 +184,12 @@ def _descend(
     """Train what requires a gradient until patience ends."""
     progress, best_weights = Progress(), _copy(model)
     with flat_parameters(model) as parameters:
-        optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        optimizer = make_optimizer(parameters, config)
         if state is not None and state.is_file():
             progress, best_weights = _restore(FitState.load(state), model, optimizer)
         start = time.perf_counter() - progress.train_s
         while progress.epoch < config.max_epochs and progress.waited < config.patience:
-            learnt = _run_epoch(model, train, task, optimizer, config.rows_per_step(len(train)))
+            learnt = _run_epoch(model, train, task, optimizer, config)
             losses = learnt, _mean_loss(model, valid, task)
             progress = progress.after(losses, time.perf_counter() - start)
             if progress.waited == 0:
@@ -164,6 +198,13 @@ def _descend(
             _standing(progress, model, best_weights, optimizer).save(state)
     model.load_state_dict(best_weights)
     return progress
+
+
+def make_optimizer(
+    parameters: Sequence[nn.Parameter], config: FitConfig, *, fused: bool = True
+) -> torch.optim.Optimizer:
+    """AdamW as the run's settings say."""
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
 def _standing(
@@ -198,15 +239,14 @@ def _optimized(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _run_epoch(
-    model: nn.Module, train: Batch, task: Task, optimizer: torch.optim.Optimizer, batch_size: int
+    model: nn.Module, train: Batch, task: Task, optimizer: torch.optim.Optimizer, config: FitConfig
 ) -> float:
     """Learn from every row once; gives the mean loss of the steps."""
     model.train()
     shuffled = train.take(torch.randperm(len(train)).to(_device(train)))
-    steps = [
-        training_step(model, shuffled.take(slice(start, start + batch_size)), task, optimizer)
-        for start in range(0, len(train), batch_size)
-    ]
+    size, dropped = config.rows_per_step(len(train)), config.modality_dropout
+    batches = (shuffled.take(slice(start, start + size)) for start in range(0, len(train), size))
+    steps = [training_step(model, rows, task, optimizer, modality_dropout=dropped) for rows in batches]
     return float(torch.stack(steps).mean())
 
 

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from fuseloom.errors import RunError
+from fuseloom.train.files import UNFINISHED, digest, reporting, write_whole
+from fuseloom.train.lock import LOCK
 
 __all__ = ["RunFolder", "environment"]
 
 RUN_FORMAT = 1
-_WEIGHTS = "weights"
+_CONFIG, _JOURNAL, _WEIGHTS = "config.json", "journal.jsonl", "weights"
+_CHECKED = "sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,8 @@ class RunFolder:
     """A folder with ``config.json`` (what was asked) and ``journal.jsonl`` (what is finished).
 
     Opening it again with the same request continues; each finished piece of work is one line of the journal,
-    written after the files it speaks of.
+    written after the file it speaks of and with that file's digest. So a kill or a power cut at any moment
+    costs the work under way, and nothing that is torn or missing is taken for finished.
     """
 
     path: Path
@@ -36,43 +40,54 @@ class RunFolder:
     def open(cls, path: Path, request: Mapping[str, Any], *, overwrite: bool = False) -> Self:
         """Create the folder, or continue one that holds the same request.
 
+        One process at a time may work on it: see `holding`.
+
+        Args:
+            path: The folder.
+            request: What the results depend on, as plain JSON values.
+            overwrite: Remove the run that it holds first.
+
         Raises:
-            RunError: the folder holds something else.
+            RunError: the folder holds something else, or cannot be written to.
         """
         wanted = {"format_version": RUN_FORMAT, "request": json.loads(json.dumps(request))}
         held = _held(path)
-        if held is None and path.is_dir() and any(path.iterdir()):
+        if held is None and _is_foreign(path):
             raise RunError(
                 f"{path} must be a run folder or empty, got other files in it. Choose another --out."
             )
-        if overwrite:
-            shutil.rmtree(path, ignore_errors=True)
-        elif held is not None:
+        if held is not None and not overwrite:
             _check_same(path, held, wanted)
-        path.mkdir(parents=True, exist_ok=True)
-        config = path / "config.json"
-        config.write_text(json.dumps(wanted | {"environment": environment()}, indent=1), encoding="utf-8")
-        journal = path / "journal.jsonl"
-        finished = {key: entry for key, entry in _read_journal(journal).items() if _is_whole(path, entry)}
-        lines = [json.dumps({"key": key, **entry}) + "\n" for key, entry in finished.items()]
-        # A kill in the middle leaves the old journal.
-        (path / "journal.part").write_text("".join(lines), encoding="utf-8")
-        (path / "journal.part").replace(journal)
-        return cls(path=path, finished=finished)
+        with reporting(path):
+            path.mkdir(parents=True, exist_ok=True)
+            _clear(path, everything=overwrite)
+            config = json.dumps(wanted | {"environment": environment()}, indent=1)
+            write_whole(path / _CONFIG, config)
+            lines = {line["key"]: line for line in _read_journal(path) if _is_whole(path, line)}
+            write_whole(path / _JOURNAL, "".join(map(_as_text, lines.values())))
+        return cls(path=path, finished={key: _entry(line) for key, line in lines.items()})
 
     def record(self, key: str, entry: Mapping[str, Any]) -> None:
-        """Note a finished piece of work; it survives a kill from here on."""
+        """Note a finished piece of work with its file, if it has one; it survives a kill from here on.
+
+        Raises:
+            RunError: the folder cannot be written to.
+        """
+        path = self.file(key)
+        with reporting(self.path / _JOURNAL):
+            seal = {_CHECKED: digest(path)} if path.is_file() else {}
+            with (self.path / _JOURNAL).open("a", encoding="utf-8") as file:
+                file.write(_as_text({"key": key, **seal, **entry}))
+                file.flush()
+                os.fsync(file.fileno())
         self.finished[key] = dict(entry)
-        with (self.path / "journal.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, **entry}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
 
     def file(self, key: str, suffix: str = ".safetensors") -> Path:
         """Where the results of the work ``key`` are stored."""
-        folder = self.path / _WEIGHTS
-        folder.mkdir(exist_ok=True)
-        return folder / (hashlib.sha256(key.encode()).hexdigest()[:16] + suffix)
+        path = _file(self.path, key, suffix)
+        with reporting(path.parent):
+            path.parent.mkdir(exist_ok=True)
+        return path
 
 
 def environment() -> dict[str, str]:
@@ -103,7 +118,7 @@ def _commit() -> str:
 def _held(path: Path) -> dict[str, Any] | None:
     """What the configuration of a run folder says; None where the folder is none."""
     try:
-        held = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        held = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return held if isinstance(held, dict) and "request" in held else None
@@ -120,19 +135,60 @@ def _check_same(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) 
         )
 
 
-def _is_whole(path: Path, entry: Mapping[str, Any]) -> bool:
-    """Whether the file that an entry speaks of is there."""
-    return "weights" not in entry or (path / _WEIGHTS / entry["weights"]).is_file()
+def _is_foreign(path: Path) -> bool:
+    """Whether a folder holds anything but the beginnings of a run that was killed at its first step."""
+    ours = {LOCK, _CONFIG + UNFINISHED}
+    return path.is_dir() and any(file.name not in ours for file in path.iterdir())
 
 
-def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        return {}
-    entries = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # a kill in the middle of a write leaves half a last line
-        entries[entry.pop("key")] = entry
-    return entries
+def _clear(path: Path, *, everything: bool) -> None:
+    """Remove what a kill left behind, or the whole run: journal first, so that nothing counts as finished.
+
+    The configuration stays until it is replaced, because it is what makes the folder a run folder.
+    """
+    for file in [*path.glob(f"*{UNFINISHED}"), *path.glob(f"{_WEIGHTS}/*{UNFINISHED}")]:
+        file.unlink()
+    if everything:
+        (path / _JOURNAL).unlink(missing_ok=True)
+        for file in path.iterdir():
+            if file.is_dir() and not file.is_symlink():
+                shutil.rmtree(file)
+            elif file.name not in (LOCK, _CONFIG):
+                file.unlink()
+
+
+def _file(path: Path, key: str, suffix: str = ".safetensors") -> Path:
+    return path / _WEIGHTS / (hashlib.sha256(key.encode()).hexdigest()[:16] + suffix)
+
+
+def _is_whole(path: Path, line: Mapping[str, Any]) -> bool:
+    """Whether the file that a line speaks of is there and is the one that was written."""
+    if _CHECKED not in line:
+        return "weights" not in line
+    file = _file(path, line["key"])
+    return file.is_file() and digest(file) == line[_CHECKED]
+
+
+def _entry(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name not in ("key", _CHECKED)}
+
+
+def _as_text(line: Mapping[str, Any]) -> str:
+    return json.dumps(line) + "\n"
+
+
+def _read_journal(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal; one that a kill or a power cut tore is no JSON, and is left out."""
+    try:
+        lines = (path / _JOURNAL).read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    found = (_parsed(line) for line in lines)
+    return [line for line in found if isinstance(line, dict) and isinstance(line.get("key"), str)]
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from fuseloom.data import (
     Dataset,
@@ -20,10 +20,12 @@ from fuseloom.data import (
     schema_from_state,
     schema_state,
 )
+from fuseloom.encoders import Encoder
 from fuseloom.errors import RunError
 from fuseloom.models import FusionModel, ModelConfig, build_model
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
+from fuseloom.train.files import digest, reporting, write_whole
 from fuseloom.train.fit import exact_outputs
 from fuseloom.types import Batch
 
@@ -31,6 +33,8 @@ __all__ = ["MODEL_FORMAT", "SavedModel"]
 
 MODEL_FORMAT = 1
 """Version of the folder's layout."""
+_WEIGHTS = "model.safetensors"
+_KEPT = "preprocessing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,8 @@ class SavedModel:
     """A trained model with what it needs to read, encode and decode rows.
 
     The folder holds ``config.json`` (format version, model, task, schema and preprocessing),
-    ``model.safetensors`` and ``README.md``, the model card.
+    ``model.safetensors`` and ``README.md``, the model card; files that preprocessing needs, such as a
+    tokenizer's, lie under ``preprocessing``. Nothing outside of it is needed to predict.
     """
 
     model: FusionModel
@@ -50,19 +55,27 @@ class SavedModel:
     """What the model card says, in Markdown."""
 
     def save(self, folder: Path) -> None:
-        """Write the folder, replacing what it held."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the folder, replacing what it held; a kill in between leaves none that `load` takes.
+
+        Raises:
+            RunError: the folder cannot be written to.
+        """
+        weights = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
+        with reporting(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / _WEIGHTS, save(weights))
+        write_whole(folder / "README.md", self.summary)
+        for name, preprocessor in self.preprocessors.items():
+            preprocessor.keep(folder / _KEPT / name)
         state = {
             "format_version": MODEL_FORMAT,
-            "model": self.config.state(),
+            "model": self._whole_config().state(),
             "task": {"name": self.task.name, **self.task.state()},
             "schema": schema_state(self.schema),
             "preprocessors": preprocessors_state(self.preprocessors),
+            "sha256": {_WEIGHTS: digest(folder / _WEIGHTS)},
         }
-        (folder / "config.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-        weights = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
-        (folder / "README.md").write_text(self.summary, encoding="utf-8")
+        write_whole(folder / "config.json", json.dumps(state, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -72,14 +85,18 @@ class SavedModel:
             RunError: there is no model, or it is of another version or damaged.
         """
         state = _read_config(folder)
+        _check_weights(folder, state)
         try:
             config = ModelConfig.from_state(state["model"])
             task = lookup(state["task"]["name"], kind="task").from_state(state["task"])
             model = build_model(config, task)
-            model.load_state_dict(load_file(folder / "model.safetensors"))
+            model.load_state_dict(load_file(folder / _WEIGHTS))
             summary = (folder / "README.md").read_text(encoding="utf-8")
             schema = schema_from_state(state["schema"])
-            preprocessors = preprocessors_from_state(state["preprocessors"])
+            preprocessors = {
+                name: preprocessor.found(folder / _KEPT / name)
+                for name, preprocessor in preprocessors_from_state(state["preprocessors"]).items()
+            }
         except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
             raise RunError(f"{folder} must hold a whole saved model, got {error}. Train it again.") from error
         return cls(
@@ -91,6 +108,15 @@ class SavedModel:
             summary=summary,
         )
 
+    def _whole_config(self) -> ModelConfig:
+        """A configuration that is built without reaching for anything that was pretrained."""
+        encoders = {}
+        for name, options in self.config.encoders.items():
+            encoder = self.model.encoders[name]
+            assert isinstance(encoder, Encoder)
+            encoders[name] = {**options, **encoder.rebuild_options()}
+        return replace(self.config, encoders=encoders)
+
     def encode(self, dataset: Dataset) -> Batch:
         """Inputs and masks of the modalities that the model reads."""
         wanted = {name: self.preprocessors[name] for name in self.config.encoders}
@@ -101,6 +127,17 @@ class SavedModel:
         """Columns of a prediction, a row per row of the data."""
         outputs = exact_outputs(self.model, self.encode(dataset))
         return self.task.columns(self.task.predict(outputs))
+
+
+def _check_weights(folder: Path, state: Mapping[str, Any]) -> None:
+    """Refuse weights that are not those the configuration was written for; old folders do not name them."""
+    path = folder / _WEIGHTS
+    wanted = state.get("sha256", {}).get(_WEIGHTS)
+    if wanted is not None and path.is_file() and digest(path) != wanted:
+        raise RunError(
+            f"{folder} must hold a whole saved model, got weights that its config.json was not written with. "
+            "Train it again, or copy the whole folder again."
+        )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

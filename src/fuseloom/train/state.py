@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from fuseloom.errors import RunError
+from fuseloom.train.files import write_whole
 
 __all__ = ["FitState", "Progress"]
 
@@ -61,10 +62,8 @@ class FitState:
             for group in ("weights", "best_weights", "averages")
             for name, value in getattr(self, group).items()
         }
-        unfinished = path.with_suffix(".part")
         about = {"progress": json.dumps(asdict(self.progress))}
-        save_file(parts | {"generator": self.generator}, unfinished, metadata=about)
-        unfinished.replace(path)
+        write_whole(path, save(parts | {"generator": self.generator}, metadata=about))
 
     @classmethod
     def load(cls, path: Path) -> Self:

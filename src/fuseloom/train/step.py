@@ -4,16 +4,24 @@ import torch
 from torch import Tensor, nn
 
 from fuseloom.tasks import Task
+from fuseloom.train.modality_dropout import drop_modalities
 from fuseloom.types import Batch, Trace
 
-__all__ = ["training_loss", "training_step"]
+__all__ = ["clip_gradients", "training_loss", "training_step"]
 
 
-def training_loss(model: nn.Module, batch: Batch, task: Task) -> Tensor:
+def training_loss(model: nn.Module, batch: Batch, task: Task, *, modality_dropout: float = 0.0) -> Tensor:
     """Loss of the task, plus what the model's parts file in a fresh trace.
 
     That is: auxiliary losses, the task's loss of further predictions, and losses learnt from the outcome.
+
+    Args:
+        model: Called with inputs, masks and a trace.
+        batch: Rows with their target; ``extras["weight"]`` ``[B]``, where there is one, weighs them.
+        task: Gives the loss.
+        modality_dropout: Probability of leaving a modality out, as `drop_modalities` does.
     """
+    batch = drop_modalities(batch, modality_dropout)
     trace = Trace(keep_records=False)
     outputs = model(batch.inputs, batch.masks, trace=trace)
     weight = batch.extras.get("weight")
@@ -30,13 +38,24 @@ def training_loss(model: nn.Module, batch: Batch, task: Task) -> Tensor:
 
 
 def training_step(
-    model: nn.Module, batch: Batch, task: Task, optimizer: torch.optim.Optimizer, *, max_norm: float = 1.0
+    model: nn.Module,
+    batch: Batch,
+    task: Task,
+    optimizer: torch.optim.Optimizer,
+    *,
+    max_norm: float = 1.0,
+    modality_dropout: float = 0.0,
 ) -> Tensor:
     """Take one step of the optimiser with gradients clipped to ``max_norm``; returns the detached loss."""
     optimizer.zero_grad(set_to_none=False)  # in place: gradients may be views, see `flat_parameters`
-    loss = training_loss(model, batch, task)
+    loss = training_loss(model, batch, task, modality_dropout=modality_dropout)
     loss.backward()  # type: ignore[no-untyped-call]
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    torch.nn.utils.clip_grad_norm_(trained, max_norm)
+    clip_gradients(optimizer, max_norm=max_norm)
     optimizer.step()
     return loss.detach()
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, *, max_norm: float = 1.0) -> None:
+    """Scale the gradients of all that the optimiser changes down to a norm of at most ``max_norm``."""
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    torch.nn.utils.clip_grad_norm_(trained, max_norm)

@@ -1,0 +1,39 @@
+"""The states of all generators that training may draw from: of torch, NumPy and Python."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["generator_states", "restore_generators"]
+
+
+def generator_states() -> dict[str, Any]:
+    """The states as tensors and plain values, which a checkpoint can hold without pickled objects.
+
+    Example:
+        >>> states = generator_states()
+        >>> drawn = torch.rand(2), random.random()
+        >>> restore_generators(states)
+        >>> drawn[0].equal(torch.rand(2)), drawn[1] == random.random()
+        (True, True)
+    """
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - others may draw from it
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [str(name), torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
+        "python": random.getstate(),
+    }
+
+
+def restore_generators(states: dict[str, Any]) -> None:
+    """Set all generators to what `generator_states` gave."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))

@@ -1,0 +1,12 @@
+import json
+
+from fuseloom.train.metrics import metrics_csv, metrics_lines
+from fuseloom.train.state import Progress
+
+
+def test_a_loss_that_is_no_number_is_empty_in_both_files():
+    progress = Progress().after((float("nan"), float("inf")), 1.0).after((0.25, 0.5), 2.0)
+    lines = [json.loads(line) for line in metrics_lines(progress).splitlines()]
+    assert lines[0] == {"epoch": 1, "train_loss": None, "valid_loss": None}
+    assert lines[1] == {"epoch": 2, "train_loss": 0.25, "valid_loss": 0.5}
+    assert metrics_csv(progress).splitlines() == ["epoch,train_loss,valid_loss", "1,,", "2,0.25,0.5"]

@@ -1,0 +1,108 @@
+import builtins
+
+import pytest
+import yaml
+
+from fuseloom.errors import MissingExtraError, OptionError, RunError, UnknownNameError
+from fuseloom.train.recipe import Recipe, list_recipes, read_recipe, recipe_text, recipe_yaml
+
+
+def numbers(settings, inside=""):
+    """Dotted keys of all numbers."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from numbers(value, f"{inside}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield inside + key
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_number_of_a_recipe_has_a_source(name):
+    given = yaml.safe_load(recipe_text(name))
+    given["fit"]["lr"] = float(given["fit"]["lr"])  # YAML 1.1 takes 1.5e-3 for text
+    sources = given.pop("sources")
+    assert set(numbers(given)) == sources.keys()
+    assert all(len(source) > 5 for source in sources.values())
+    assert read_recipe(name).name == name
+
+
+def test_a_resolved_recipe_reads_back_as_itself(tmp_path):
+    recipe = read_recipe(
+        "digits", ["data.read.text=[a, b]", "data.read.kinds={a: text}", "fit.batch_size=null"]
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(recipe_yaml(recipe), encoding="utf-8")
+    assert read_recipe(str(path)) == recipe
+    assert recipe.data.read.text == ("a", "b")
+    assert recipe.fit.batch_size is None
+
+
+def test_the_last_override_counts_and_is_typed():
+    recipe = read_recipe(
+        None, ["fit.lr=1", "fit.lr=2e-3", "trainer.loggers=[tensorboard]", "fit.sequential=true"]
+    )
+    assert recipe.fit.lr == 0.002
+    assert recipe.trainer.loggers == ("tensorboard",)
+    assert recipe.fit.sequential is True
+    assert read_recipe() == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("fit.lrr=1", r"Unknown setting 'fit\.lrr'\. Did you mean 'fit\.lr'\?"),
+        ("fit=os.system", r"Unknown setting 'fit'"),
+        ("model.class_path=os.system", r"Unknown setting 'model\.class_path'"),
+        ("fit.lr", r"set must be KEY\.SUB=VALUE, got 'fit\.lr'"),
+        ("fit.lr=fast", r"\"fit\.lr\": Expected a float\. Got value: fast"),
+        ("fit.seed=1.5", r"\"fit\.seed\": Expected a int\. Got value: 1\.5"),
+        ("fit.lr=-1", r"lr must be positive, got -1"),
+        ("data.fraction=2", r"fraction must be in \(0, 1\], got 2"),
+        ("trainer.devices=0", r"devices must be at least 1, got 0"),
+    ],
+)
+def test_a_wrong_override_is_answered(override, message):
+    with pytest.raises(OptionError, match=message):
+        read_recipe("digits", [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("fit: {lrr: 1}", OptionError, r"Unknown setting 'fit\.lrr'\. Did you mean 'lr'"),
+        ("modes: {}", OptionError, r"Unknown setting 'modes'\. Did you mean 'model'"),
+        ("fit: other.yaml", OptionError, r"fit must be settings by name, got 'other\.yaml'"),
+        ("model: {class_path: os.system}", OptionError, r"Unknown setting 'model\.class_path'"),
+        ("fit: {lr: [1]}", OptionError, r"settings of the right types.*fit\.lr"),
+        ("a: [", RunError, r"must be YAML, got"),
+        ("- a", RunError, r"must hold settings by name, got list"),
+        ("!!python/object/apply:os.system ['true']", RunError, r"must be YAML, got"),
+    ],
+)
+def test_a_wrong_file_is_answered(tmp_path, text, error, message):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(error, match=message):
+        read_recipe(str(path))
+
+
+def test_what_is_not_there_is_named():
+    with pytest.raises(UnknownNameError, match=r"Unknown recipe 'digit'\. Did you mean 'digits'"):
+        read_recipe("digit")
+    with pytest.raises(RunError, match=r"nowhere\.yaml must be a recipe in YAML that can be read"):
+        read_recipe("nowhere.yaml")
+
+
+def test_without_jsonargparse_the_message_names_the_install_command(monkeypatch):
+    found = builtins.__import__
+
+    def without(name, *rest, **options):
+        if name == "jsonargparse":
+            raise ImportError(name)
+        return found(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(
+        MissingExtraError, match=r"need jsonargparse\. Run: pip install 'fuseloom\[workbench\]'"
+    ):
+        read_recipe("digits")
