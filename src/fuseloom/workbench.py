@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fuseloom.comparison.cluster import Cluster
 from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.result import Comparison
-from fuseloom.comparison.run import run_comparison
+from fuseloom.comparison.run import Stopped, run_comparison
 from fuseloom.data import ReadOptions, load
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.report import write_report
@@ -25,7 +26,7 @@ def compare(  # noqa: PLR0913  the keywords of the main job are its interface
     target: Any = None,
     read: ReadOptions = _NO_OPTIONS,
     out: str | Path | None = None,
-    num_workers: int = 1,
+    num_workers: int | Cluster = 1,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda line: None,
     command: str | None = None,
@@ -40,7 +41,7 @@ def compare(  # noqa: PLR0913  the keywords of the main job are its interface
         read: What to read from a table or folder, and how.
         out: Run folder for report, journal, saved model and test predictions; a killed run in it is
             continued. None keeps nothing but the result.
-        num_workers: Processes to train in; the numbers do not depend on it.
+        num_workers: Processes to train in, or a Ray cluster; the numbers do not depend on it.
         overwrite: Remove the run that ``out`` holds first.
         progress: Called with a line for a person, now and then.
         command: What repeats the comparison, for the report.
@@ -49,7 +50,8 @@ def compare(  # noqa: PLR0913  the keywords of the main job are its interface
     Raises:
         DataError: the data cannot be read or compared on.
         OptionError: an unknown setting, or one out of its range.
-        RunError: ``out`` holds something else, or a training run failed.
+        RunError: ``out`` holds something else or is in use, or a training run failed.
+        Stopped: Ctrl-C; what is finished is kept, with a report of it where that is enough for one.
 
     Example:
         >>> result = compare(fusions=["sum"], seeds=1, max_epochs=1)
@@ -74,7 +76,13 @@ def compare(  # noqa: PLR0913  the keywords of the main job are its interface
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             return run(Path(folder))
-    result = run(Path(out))
+    try:
+        result = run(Path(out))
+    except Stopped as stop:
+        if stop.partial is not None:
+            write_report(stop.partial, Path(out))
+            progress(f"partial report: {Path(out) / 'report.html'}")
+        raise
     write_report(result, Path(out))
     progress(f"report: {Path(out) / 'report.html'}")
     return result

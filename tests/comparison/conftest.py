@@ -16,7 +16,9 @@ def product_rows():
 @pytest.fixture
 def small():
     """A comparison of a second."""
-    return CompareConfig(fusions=("sum", "low_rank"), seeds=2, learning_rates=(3e-3,), max_epochs=3, dim=8)
+    return CompareConfig(
+        fusions=("sum", "low_rank"), seeds=2, learning_rates=(3e-3,), max_epochs=3, dim=8, folds=1
+    )
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@ import numpy as np
 import torch
 
 from fuseloom import Batch
-from fuseloom.comparison.baseline import features, run_baseline
+from fuseloom.comparison.baseline import run_baseline
+from fuseloom.comparison.features import features
 from fuseloom.comparison.jobs import Rows
 from fuseloom.tasks.classification import Classification
 from fuseloom.train.journal import RunFolder
@@ -65,3 +66,42 @@ def test_it_learns_what_is_linear_and_is_not_fitted_twice(tmp_path):
         rows, task, {}, RunFolder.open(tmp_path, {})
     )  # without encoders nothing could be fitted
     np.testing.assert_array_equal(again.predictions["valid"], first.predictions["valid"])
+
+
+def test_it_weighs_classes_alike_by_its_training_rows(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(300, 2, dtype=torch.float64, generator=generator)
+    target = (values[:, 0] + torch.randn(300, generator=generator) > 1.8).long()
+    rows, encoders = make("embedding", values, torch.ones(300).bool())
+    split = {"train": torch.arange(200), "valid": torch.arange(200, 250), "test": torch.arange(250, 300)}
+    rows = Rows(all=Batch(inputs=rows.all.inputs, masks=rows.all.masks, target=target), split=split)
+    task, found = Classification(["a", "b"]), {}
+    for weight in ("none", "balanced"):
+        folder = RunFolder.open(tmp_path / weight, {})
+        found[weight] = run_baseline(rows, task, encoders, folder, class_weight=weight).predictions["test"]
+    assert found["balanced"][:, 1].mean() > 1.5 * found["none"][:, 1].mean() > 0
+
+
+def test_pictures_are_small_and_absent_ones_nothing():
+    value = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    value[:, 0] = 255
+    rows, encoders = make("image", value, torch.tensor([True, False]))
+    found = features(rows, encoders).toarray()
+    np.testing.assert_array_equal(found[0, :256], 1)
+    np.testing.assert_array_equal(found[0, 256:], -1)
+    assert not found[1].any()
+
+
+def test_a_course_is_its_mean_and_deviation_over_what_is_known():
+    value = torch.tensor([[[1.0, torch.nan], [3.0, 5.0], [99.0, 99.0]]])
+    rows, encoders = make("series", value, torch.tensor([[True, True, False]]))
+    np.testing.assert_allclose(features(rows, encoders).toarray(), [[2, 5, 1, 0]])
+
+
+def test_tokens_are_counted_as_words():
+    ids = torch.tensor([[5, 6, 0], [6, 6, 7]])
+    rows, encoders = make("hf", ids, torch.tensor([[True, True, False], [True, True, True]]))
+    found = features(rows, encoders).toarray()
+    assert found.shape == (2, 3)
+    assert (found[0] > 0).tolist() == [True, True, False]
+    assert (found[1] > 0).tolist() == [False, True, True]

@@ -11,7 +11,7 @@ from fuseloom.errors import DataError
 
 def test_preprocessing_is_learnt_from_training_rows_only(product_rows):
     rows, target = product_rows
-    (ready,) = prepare(load(rows, target=target), CompareConfig())
+    (ready,) = prepare(load(rows, target=target), CompareConfig(folds=1))
     train, test = ready.rows.split["train"], ready.rows.split["test"]
     a = ready.rows.all.inputs["a"]
     np.testing.assert_allclose(a[train].mean(0), 0, atol=1e-6)
@@ -41,11 +41,17 @@ def test_notes_say_what_was_inferred_and_what_was_given(product_rows):
     rows, target = product_rows
     dataset = load(rows, target=target)
     assert "task: classification (told from the target)" in prepare(dataset, CompareConfig())[0].notes
-    assert "splits: made with seed 3" in prepare(dataset, CompareConfig(split_seed=3))[0].notes
+    single = prepare(dataset, CompareConfig(split_seed=3, folds=1))
+    assert "splits: made with seed 3" in single[0].notes
+    (note,) = [note for note in prepare(dataset, CompareConfig())[0].notes if note.startswith("splits")]
+    assert note == (
+        "splits: 5 folds with the same test rows, in each of which another part of the other rows is for "
+        "validation, made with seed 0, as there are fewer than 1,000 rows"
+    )
     given = replace(dataset, split=np.array(["train", "valid", "test", "train"] * 100))
     assert "splits: given by the data" in prepare(given, CompareConfig(task="classification"))[0].notes
     folds = prepare(dataset, CompareConfig(folds=4, split_seed=2))
-    assert all("splits: 4 folds, made with seed 2" in fold.notes for fold in folds)
+    assert all(any(note.endswith("made with seed 2") for note in fold.notes) for fold in folds)
     two = replace(dataset, folds=(given.split, given.split[::-1]))
     assert "splits: 2 folds, given by the data" in prepare(two, CompareConfig())[0].notes
 
@@ -53,12 +59,27 @@ def test_notes_say_what_was_inferred_and_what_was_given(product_rows):
 def test_each_fold_learns_its_preprocessing_from_its_own_training_rows(product_rows):
     rows, target = product_rows
     folds = prepare(load(rows, target=target), CompareConfig(folds=3))
-    assert len({tuple(fold.rows.split["test"].tolist()) for fold in folds}) == 3
+    assert len({tuple(fold.rows.split["test"].tolist()) for fold in folds}) == 1
+    assert len({tuple(fold.rows.split["valid"].tolist()) for fold in folds}) == 3
     for fold in folds:
         train = fold.rows.all.inputs["a"][fold.rows.split["train"]]
         np.testing.assert_allclose(train.mean(0), 0, atol=1e-6)
-    tested = np.concatenate([fold.rows.split["test"] for fold in folds])
-    assert sorted(tested.tolist()) == list(range(len(target)))
+    tested = folds[0].rows.split["test"].tolist()
+    validated = np.concatenate([fold.rows.split["valid"] for fold in folds]).tolist()
+    assert sorted(tested + validated) == list(range(len(target)))
+
+
+def test_rows_are_drawn_by_their_group_where_they_have_one(product_rows):
+    rows, target = product_rows
+    dataset = load(rows, target=target)
+    (ready,) = prepare(dataset, CompareConfig(folds=1))
+    assert ready.units.tolist() == list(range(400))
+    speakers = np.array([f"speaker {k % 40}" for k in range(400)], dtype=object)
+    (grouped,) = prepare(replace(dataset, groups=speakers), CompareConfig(folds=1))
+    assert len(set(grouped.units.tolist())) == 40
+    assert grouped.units[0] == grouped.units[40] != grouped.units[1]
+    tested = {speakers[row] for row in grouped.rows.split["test"].tolist()}
+    assert not tested & {speakers[row] for row in grouped.rows.split["train"].tolist()}
 
 
 def test_what_cannot_be_compared_is_refused(product_rows):

@@ -59,16 +59,25 @@ def test_folds_are_scored_together(dataset, small, tmp_path):
     for entry in entries.values():
         runs = 3 if entry.role == "baseline" else 6
         assert (len(entry.valid_by_run), len(entry.test_by_run)) == (runs, runs)
-        means = np.array(entry.test_by_run).reshape(3, -1).mean(1)
-        assert entry.test.mean == pytest.approx(means.mean())
-        assert entry.test.high - entry.test.mean == pytest.approx(
-            4.303 * means.std(ddof=1) / 3**0.5, rel=1e-3
-        )
+        assert entry.test.mean == pytest.approx(np.mean(entry.test_by_run))
+        assert entry.test.low < entry.test.mean < entry.test.high
+        assert entry.valid.low < entry.valid.mean < entry.valid.high
     with (tmp_path / "one" / "predictions.csv").open() as file:
         tested = [row["id"] for row in csv.DictReader(file)]
-    assert sorted(tested) == sorted(dataset.ids)
+    assert len(set(tested)) == len(tested) == result.data.rows["test"] == 80
     two = run_comparison(dataset, tmp_path / "two", config, num_workers=2)
     assert scores(two) == scores(result)
+
+
+def test_rows_of_given_folds_are_each_predicted_once(dataset, small, tmp_path):
+    words = np.array(["train", "valid", "test"])
+    given = [words[(np.arange(400) + fold) % 3] for fold in range(3)]
+    folded = replace(dataset, folds=given)
+    result = run_comparison(folded, tmp_path, replace(small, folds=None, seeds=1))
+    with (tmp_path / "predictions.csv").open() as file:
+        tested = [row["id"] for row in csv.DictReader(file)]
+    assert sorted(tested) == sorted(dataset.ids)
+    assert "splits: 3 folds, given by the data" in result.data.notes
 
 
 def test_of_all_fusions_those_that_cannot_take_the_data_are_left_out(dataset, small, tmp_path):
@@ -86,7 +95,12 @@ def test_of_all_fusions_those_that_cannot_take_the_data_are_left_out(dataset, sm
 
 def test_interactions_are_found_where_they_are(dataset, tmp_path):
     config = CompareConfig(
-        fusions=("sum", "low_rank"), seeds=1, learning_rates=(1e-2,), max_epochs=40, dropout=0.0
+        fusions=("sum", "low_rank"),
+        seeds=1,
+        learning_rates=(1e-2,),
+        max_epochs=40,
+        dropout=0.0,
+        folds=1,
     )
     result = run_comparison(dataset, tmp_path, config)
     assert result.recommendation.name == "low_rank"

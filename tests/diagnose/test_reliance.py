@@ -21,7 +21,7 @@ def predict(batch):
 
 def test_only_what_is_used_is_relied_on():
     given = rows()
-    found = reliance(predict, given, model="copy", metric=Regression.metric("r2"))
+    found = reliance(predict, given, model="copy", metric=("r2", Regression.metrics["r2"]))
     assert found.score == 1
     assert found.hidden["ignored"] == found.shuffled["ignored"] == 0
     assert found.hidden["used"] == pytest.approx(1, abs=0.05)  # predicting zero explains nothing
@@ -29,7 +29,7 @@ def test_only_what_is_used_is_relied_on():
 
 
 def test_a_drop_is_positive_where_lower_is_better():
-    found = reliance(predict, rows(), model="copy", metric=Regression.metric("rmse"))
+    found = reliance(predict, rows(), model="copy", metric=("rmse", Regression.metrics["rmse"]))
     assert found.hidden["used"] > 0.5
     assert found.shuffled["used"] > 0.5
 
@@ -37,7 +37,7 @@ def test_a_drop_is_positive_where_lower_is_better():
 def test_the_rows_are_left_as_they_were():
     given = rows()
     before = {name: value.clone() for name, value in given.inputs.items()}
-    reliance(predict, given, model="copy", metric=Regression.metric(None))
+    reliance(predict, given, model="copy", metric=("r2", Regression.metrics["r2"]))
     assert all(given.inputs[name].equal(value) for name, value in before.items())
     assert given.masks["used"].all()
 

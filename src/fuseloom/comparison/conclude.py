@@ -1,8 +1,7 @@
 """From finished runs to the answer: scores, recommendation, reliance and the saved model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,20 @@ from numpy.typing import NDArray
 
 from fuseloom.comparison.baseline import Baseline
 from fuseloom.comparison.config import Candidate, CompareConfig
-from fuseloom.comparison.decide import Evidence, decide, ranking
+from fuseloom.comparison.decide import decide, ranking
+from fuseloom.comparison.evidence import Evidence
+from fuseloom.comparison.findings import Findings
+from fuseloom.comparison.gather import BestRuns, gather
 from fuseloom.comparison.jobs import Rows, load_weights
 from fuseloom.comparison.measure import count_parameters, latency_ms
 from fuseloom.comparison.prepare import Prepared
 from fuseloom.comparison.result import DataSummary, Entry, ModalitySummary, Recommendation
-from fuseloom.comparison.statistics import over_runs
+from fuseloom.comparison.statistics import Statistics
 from fuseloom.comparison.training import Trained
 from fuseloom.diagnose.reliance import Reliance, reliance
 from fuseloom.models import FusionModel
 from fuseloom.tasks import Metric
+from fuseloom.train.files import write_whole
 from fuseloom.train.fit import exact_outputs
 from fuseloom.train.predictions import predictions_csv
 from fuseloom.train.saved import SavedModel
@@ -38,6 +41,7 @@ class Answer:
     entries: tuple[Entry, ...]
     recommendation: Recommendation
     reliance: tuple[Reliance, ...]
+    findings: Findings
 
 
 def conclude(
@@ -55,15 +59,27 @@ def conclude(
     of the first fold.
     """
     ready, score = folds[0], metric[1]
-    evidence = {split: _evidence(trained, folds, split) for split in ("valid", "test")}
-    entries = [_entry(run, ready, evidence, score) for run in trained]
-    recommendation = decide(entries, evidence["valid"], evidence["test"], metric, config.margin)
+    evidence = {split: _evidence(trained, baselines, folds, split=split) for split in ("valid", "test")}
+    scores = {split: Statistics(part, score) for split, part in evidence.items()}
+    entries = [_entry(run, ready, scores) for run in trained]
+    recommendation = decide(entries, scores["valid"], evidence["test"], metric, config.margin)
     runs = {run.candidate.name: run for run in trained}
     wanted = dict.fromkeys([recommendation.name, recommendation.best_fusion])
     leans = tuple(_reliance(runs[name], ready, metric) for name in wanted)
-    _save(runs[recommendation.name], folds, recommendation, out)
-    everyone = [*entries, _baseline_entry(folds, baselines, score)]
-    return Answer(entries=tuple(ranking(everyone, score)), recommendation=recommendation, reliance=leans)
+    findings = gather(
+        _best_runs(runs, ready, evidence),
+        (recommendation.name, recommendation.best_fusion, recommendation.best_unimodal),
+        metric,
+        lambda name: _predictor(runs[name], ready),
+    )
+    _save(runs[recommendation.name], folds, recommendation, out, notes=config.notes())
+    everyone = [*entries, _baseline_entry(ready, baselines, scores)]
+    return Answer(
+        entries=tuple(ranking(everyone, score)),
+        recommendation=recommendation,
+        reliance=leans,
+        findings=findings,
+    )
 
 
 def summarise(folds: Sequence[Prepared], notes: Sequence[str]) -> DataSummary:
@@ -109,10 +125,15 @@ def _predict(model: FusionModel, rows: Batch, ready: Prepared) -> Floats:
     return ready.task.predict(exact_outputs(model, rows))
 
 
-def _evidence(trained: Sequence[Trained], folds: Sequence[Prepared], split: str) -> Evidence:
+def _evidence(
+    trained: Sequence[Trained], baselines: Sequence[Baseline], folds: Sequence[Prepared], *, split: str
+) -> Evidence:
+    predictions = {run.candidate.name: _predict_runs(run, folds, split) for run in trained}
+    predictions[folds[0].task.baseline_name] = [[baseline.predictions[split]] for baseline in baselines]
     return Evidence(
-        predictions={run.candidate.name: _predict_runs(run, folds, split) for run in trained},
+        predictions=predictions,
         targets=[_target(fold.rows, split) for fold in folds],
+        units=[fold.units[fold.rows.split[split].cpu().numpy()] for fold in folds],
     )
 
 
@@ -125,28 +146,23 @@ def _predict_runs(run: Trained, folds: Sequence[Prepared], split: str) -> list[l
     return found
 
 
-def _entry(run: Trained, ready: Prepared, evidence: Mapping[str, Evidence], metric: Metric) -> Entry:
+def _entry(run: Trained, ready: Prepared, scores: Mapping[str, Statistics]) -> Entry:
     candidate = run.candidate
-    scores = {
-        split: [
-            [metric.function(seed, target) for seed in fold]
-            for fold, target in zip(part.predictions[candidate.name], part.targets, strict=True)
-        ]
-        for split, part in evidence.items()
-    }
     model = load_weights(candidate.model, run.weights[0][0], ready.task)
     return Entry(
         **_identity(candidate),
+        **_scores(candidate.name, scores),
         learning_rate=run.learning_rate,
-        valid=over_runs(scores["valid"]),
-        test=over_runs(scores["test"]),
-        valid_by_run=tuple(chain.from_iterable(scores["valid"])),
-        test_by_run=tuple(chain.from_iterable(scores["test"])),
         parameters=count_parameters(model),
         train_s=float(np.median(run.train_s)),
         latency_ms=latency_ms(model, ready.rows.take("train", candidate.modalities)),
         memory_mb=run.memory_mb,
     )
+
+
+def _scores(name: str, scores: Mapping[str, Statistics]) -> dict[str, Any]:
+    intervals = {split: part.score(name) for split, part in scores.items()}
+    return intervals | {f"{split}_by_run": part.runs(name) for split, part in scores.items()}
 
 
 def _identity(candidate: Candidate) -> dict[str, Any]:
@@ -158,24 +174,16 @@ def _identity(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _baseline_entry(folds: Sequence[Prepared], baselines: Sequence[Baseline], metric: Metric) -> Entry:
-    valid, test = (
-        [
-            metric.function(baseline.predictions[split], _target(fold.rows, split))
-            for fold, baseline in zip(folds, baselines, strict=True)
-        ]
-        for split in ("valid", "test")
-    )
+def _baseline_entry(
+    ready: Prepared, baselines: Sequence[Baseline], scores: Mapping[str, Statistics]
+) -> Entry:
     return Entry(
-        name=folds[0].task.baseline_name,
+        **_scores(ready.task.baseline_name, scores),
+        name=ready.task.baseline_name,
         role="baseline",
-        modalities=tuple(folds[0].preprocessors),
+        modalities=tuple(ready.preprocessors),
         interaction="additive",
         learning_rate=None,
-        valid=over_runs([[score] for score in valid]),
-        test=over_runs([[score] for score in test]),
-        valid_by_run=tuple(valid),
-        test_by_run=tuple(test),
         parameters=baselines[0].parameters,
         train_s=float(np.median([baseline.train_s for baseline in baselines])),
         latency_ms=baselines[0].latency_ms,
@@ -183,57 +191,85 @@ def _baseline_entry(folds: Sequence[Prepared], baselines: Sequence[Baseline], me
     )
 
 
-def _best_seed(run: Trained, fold: int = 0) -> Path:
-    return run.weights[fold][int(np.argmin(run.valid_loss[fold]))]
+def _best_seed(run: Trained, fold: int = 0) -> int:
+    return int(np.argmin(run.valid_loss[fold]))
+
+
+def _best_weights(run: Trained, fold: int = 0) -> Path:
+    return run.weights[fold][_best_seed(run, fold)]
+
+
+def _best_runs(runs: Mapping[str, Trained], ready: Prepared, evidence: Mapping[str, Evidence]) -> BestRuns:
+    return BestRuns(
+        ready=ready,
+        trained=runs,
+        predictions={
+            split: {name: part.predictions[name][0][_best_seed(run)] for name, run in runs.items()}
+            for split, part in evidence.items()
+        },
+        targets={split: part.targets[0] for split, part in evidence.items()},
+    )
+
+
+def _predictor(run: Trained, ready: Prepared) -> Callable[[Batch], Floats]:
+    model = load_weights(run.candidate.model, _best_weights(run), ready.task)
+    return lambda rows: _predict(model, rows, ready)
 
 
 def _reliance(run: Trained, ready: Prepared, metric: tuple[str, Metric]) -> Reliance:
-    model = load_weights(run.candidate.model, _best_seed(run), ready.task)
     return reliance(
-        lambda rows: _predict(model, rows, ready),
+        _predictor(run, ready),
         ready.rows.take("test", run.candidate.modalities),
         model=run.candidate.name,
         metric=metric,
     )
 
 
-def _save(run: Trained, folds: Sequence[Prepared], recommendation: Recommendation, out: Path) -> None:
+def _save(
+    run: Trained,
+    folds: Sequence[Prepared],
+    recommendation: Recommendation,
+    out: Path,
+    *,
+    notes: Sequence[str],
+) -> None:
     ready, used = folds[0], run.candidate.modalities
     saved = SavedModel(
-        model=load_weights(run.candidate.model, _best_seed(run), ready.task),
+        model=load_weights(run.candidate.model, _best_weights(run), ready.task),
         config=run.candidate.model,
         task=ready.task,
         schema=ready.dataset.schema,
         preprocessors={name: ready.preprocessors[name] for name in used},
-        summary=_model_card(run, ready, recommendation),
+        summary=_model_card(run, ready, recommendation, notes),
     )
     saved.save(out / "model")
-    (out / "predictions.csv").write_text(_test_predictions(run, folds), encoding="utf-8")
+    write_whole(out / "predictions.csv", _test_predictions(run, folds))
 
 
 def _test_predictions(run: Trained, folds: Sequence[Prepared]) -> str:
-    """A table of the test rows of all folds, each predicted by the best model of its fold."""
-    predicted = [
-        _predict(
-            load_weights(candidate.model, _best_seed(run, place), fold.task),
-            fold.rows.take("test", candidate.modalities),
-            fold,
-        )
-        for place, (candidate, fold) in enumerate(zip(run.candidates, folds, strict=True))
-    ]
-    first, rows = folds[0], np.concatenate([fold.rows.split["test"].numpy() for fold in folds])
+    """A table of the test rows of all folds, each by the best model of the first fold that tests it."""
+    tested, predicted = np.empty(0, dtype=np.intp), []
+    for place, (candidate, fold) in enumerate(zip(run.candidates, folds, strict=True)):
+        rows = fold.rows.split["test"].cpu().numpy()
+        fresh = ~np.isin(rows, tested)
+        if fresh.any():
+            model = load_weights(candidate.model, _best_weights(run, place), fold.task)
+            predicted.append(_predict(model, fold.rows.take("test", candidate.modalities), fold)[fresh])
+            tested = np.concatenate([tested, rows[fresh]])
+    first = folds[0]
     assert first.dataset.target is not None
-    columns = first.task.columns(np.concatenate(predicted))
-    return predictions_csv(
-        [first.dataset.ids[row] for row in rows], {"target": first.dataset.target[rows]} | columns
+    columns = first.task.target_columns(first.dataset.target[tested]) | first.task.columns(
+        np.concatenate(predicted)
     )
+    return predictions_csv([first.dataset.ids[row] for row in tested.tolist()], columns)
 
 
-def _model_card(run: Trained, ready: Prepared, recommendation: Recommendation) -> str:
+def _model_card(run: Trained, ready: Prepared, recommendation: Recommendation, notes: Sequence[str]) -> str:
+    trained = "".join(f"- {note[0].upper()}{note[1:]}\n" for note in notes)
     return (
         f"# {run.candidate.name} for {ready.dataset.name}\n\n{recommendation.sentence}\n\n"
         f"- Task: {ready.task.name}\n- Modalities: {', '.join(run.candidate.modalities)}\n"
         f"- Learning rate: {run.learning_rate:g}; best of {len(run.weights[0])} seeds by validation loss"
-        f"{'' if len(run.weights) == 1 else f', trained on the first of {len(run.weights)} folds'}\n"
+        f"{'' if len(run.weights) == 1 else f', trained on the first of {len(run.weights)} folds'}\n{trained}"
         "- Predict: `fuseloom predict THIS_FOLDER rows.csv`\n"
     )

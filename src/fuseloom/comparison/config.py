@@ -1,15 +1,18 @@
 """What a comparison depends on, and the models it compares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fuseloom.errors import OptionError
 from fuseloom.models import FusionSpec, ModelConfig
 from fuseloom.registry import list_fusions
-from fuseloom.train.fit import FitConfig
+from fuseloom.train.fit import ClassWeight, FitConfig
 
-__all__ = ["ALL_FUSIONS", "Candidate", "CompareConfig", "candidates"]
+__all__ = ["ALL_FUSIONS", "Candidate", "CompareConfig", "EncoderStart", "candidates"]
+
+EncoderStart = Literal["joint", "pretrained", "pretrained-frozen"]
+"""From scratch with the fusion, from those of each modality alone, or those as they are."""
 
 ALL_FUSIONS = "all"
 """Stands for every merge, and every exchange before ``concat``, that can take the data."""
@@ -33,13 +36,25 @@ class CompareConfig:
     search_epochs: int = 20
     """For how long each learning rate is tried; the best one is then trained to the end."""
     folds: int | None = None
-    """How many folds to make, where the data give no splits; None for one split."""
+    """How many folds to make of the rows that are not tested, each of which is for validation once; 1 for a
+    single split. By default 5 where the data give no split and have fewer than 1,000 rows, otherwise 1."""
     split_seed: int = 0
     """Of the splits that are made."""
     margin: float = 0.01
-    """How far below the best a simpler model may score and still be recommended."""
+    """By how much a model may be worse than the best and still count as equal: in units of the metric, or
+    where that has no bound, as a share of the best score."""
     embedding_encoder: Literal["embedding", "identity"] = "embedding"
     """What encodes given vectors: a small MLP, or nothing."""
+    encoder: tuple[str, ...] = ()
+    """What encodes a modality, where it is not what its kind gets by default: ``image=timm:resnet18,frozen``,
+    see `fuseloom.comparison.encoding.EncoderSpec`."""
+    encoders: EncoderStart = "joint"
+    """How the encoders of a fusion are trained: ``joint``, from scratch with it; ``pretrained``, with it too,
+    but starting as those of each modality alone; ``pretrained-frozen``, not at all: they stay as those."""
+    class_weight: ClassWeight = "none"
+    """``balanced`` weighs each class alike in the loss, whatever its share of the training rows."""
+    modality_dropout: float = 0.0
+    """Probability that training leaves a modality of a row out, so that a fusion learns to do without."""
     dim: int = 64
     """Width of every stream and of the fused value."""
     dropout: float = 0.5
@@ -55,6 +70,12 @@ class CompareConfig:
         if self.embedding_encoder not in ("embedding", "identity"):
             got = self.embedding_encoder
             raise OptionError(f"embedding_encoder must be 'embedding' or 'identity', got {got!r}.")
+        if self.folds is not None and self.folds < 1:
+            raise OptionError(f"folds must be 1 or more, got {self.folds}.")
+        if self.encoders not in get_args(EncoderStart):
+            raise OptionError(
+                f"encoders must be 'joint', 'pretrained' or 'pretrained-frozen', got {self.encoders!r}."
+            )
         if not 0 <= self.margin < 1:
             raise OptionError(f"margin must be in [0, 1), got {self.margin}.")
         if not 0 <= self.dropout < 1:
@@ -75,11 +96,31 @@ class CompareConfig:
 
     def fit(self, lr: float, seed: int) -> FitConfig:
         """Settings of one training run."""
-        return FitConfig(lr=lr, seed=seed, max_epochs=self.max_epochs, batch_size=self.batch_size)
+        return FitConfig(
+            lr=lr,
+            seed=seed,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            class_weight=self.class_weight,
+            modality_dropout=self.modality_dropout,
+        )
 
     def search(self, lr: float) -> FitConfig:
         """Settings of the run that tries a learning rate."""
         return replace(self.fit(lr, 0), max_epochs=min(self.search_epochs, self.max_epochs))
+
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know of the training."""
+        said = {
+            "joint": [],
+            "pretrained": ["encoders: fusions start from those of each modality alone"],
+            "pretrained-frozen": ["encoders: fusions use those of each modality alone, frozen"],
+        }[self.encoders]
+        if self.class_weight == "balanced":
+            said = [*said, "class weights: balanced over the training rows, in the loss and in no metric"]
+        if self.modality_dropout > 0:
+            said = [*said, f"modality dropout: {self.modality_dropout:g} in the training of fusions"]
+        return said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +132,11 @@ class Candidate:
     modalities: tuple[str, ...]
     interaction: str
     model: ModelConfig = field(repr=False)
+    encoder: tuple[str, ...] = ()
+    """What encodes a modality, where it is not what its kind gets by default: ``image=timm:resnet18,frozen``,
+    see `fuseloom.comparison.encoding.EncoderSpec`."""
+    encoders: EncoderStart = "joint"
+    """How its encoders are trained."""
 
 
 def candidates(encoders: Mapping[str, Mapping[str, Any]], config: CompareConfig) -> list[Candidate]:
@@ -109,12 +155,20 @@ def candidates(encoders: Mapping[str, Mapping[str, Any]], config: CompareConfig)
 def _candidate(
     name: str, encoders: Mapping[str, Mapping[str, Any]], fusion: str, config: CompareConfig
 ) -> Candidate:
-    modalities: Sequence[str] = tuple(encoders)
+    modalities = tuple(encoders)
     role: Literal["unimodal", "fusion"] = "unimodal" if len(encoders) == 1 else "fusion"
+    start = "joint" if role == "unimodal" else config.encoders
     return Candidate(
         name=name,
         role=role,
-        modalities=tuple(modalities),
+        modalities=modalities,
         interaction="none" if role == "unimodal" else FusionSpec.parse(fusion).interaction,
-        model=ModelConfig(encoders=dict(encoders), fusion=fusion, dim=config.dim, dropout=config.dropout),
+        model=ModelConfig(
+            encoders=dict(encoders),
+            fusion=fusion,
+            dim=config.dim,
+            dropout=config.dropout,
+            frozen=modalities if start == "pretrained-frozen" else (),
+        ),
+        encoders=start,
     )

@@ -1,42 +1,42 @@
 """The recommendation: the simplest model that is as good as the best, and whether fusing pays."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fuseloom.comparison.result import Entry, Interval, Recommendation
-from fuseloom.comparison.statistics import Scored, Targets, difference_interval, resampled_scores
+from fuseloom.comparison.evidence import Evidence
+from fuseloom.comparison.result import Contender, Entry, Interval, Recommendation, Verdict
+from fuseloom.comparison.sentence import Answered, sentence
+from fuseloom.comparison.statistics import ALPHA, Statistics, holm
 from fuseloom.tasks import Metric
 
-__all__ = ["Evidence", "decide", "ranking"]
+__all__ = ["decide", "ranking", "rows_to_settle"]
 
-Verdict = Literal["fusing pays", "fusing does not pay", "these data cannot tell"]
 _ORDER = ("none", "additive", "multiplicative", "nonlinear")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """Predictions of every trained model on one split of each fold, and the truth."""
-
-    predictions: Mapping[str, Scored]
-    targets: Targets
+_MOST_ROWS = 10_000_000
+_RESAMPLES = 2000
+"""Of the two models that decide the verdict; they are few, so that more can be afforded."""
 
 
 def decide(
-    entries: Sequence[Entry], valid: Evidence, test: Evidence, metric: tuple[str, Metric], margin: float
+    entries: Sequence[Entry], valid: Statistics, test: Evidence, metric: tuple[str, Metric], margin: float
 ) -> Recommendation:
     """Choose on validation data, then price on test data.
 
-    A model counts as good as the best if its validation score is within ``margin`` of it, or within one
-    standard error of their paired difference, whichever is larger. Among those the one of the lowest order of
-    interaction is recommended, then the one with the fewest parameters.
+    A model is as good as the best if it is not inferior to it: the 95 % interval of its validation score
+    minus that of the best lies above ``-margin``, after Holm's correction for all models that are tested.
+    Among those and the best itself the one of the lowest order of interaction is recommended, then the one
+    with the fewest parameters. The best was chosen on the same rows, which flatters it, so that the test errs
+    towards keeping it. With few rows nothing can be shown to be as good: the best is then recommended, and
+    the sentence says which simpler model these rows cannot tell from it.
+
+    Fusing pays if the 95 % interval of the gain of the best fusion over the best single modality, both chosen
+    on validation data and scored on test data, lies above zero. It does not pay if the interval ends below
+    ``margin``. Otherwise these data cannot tell.
 
     Args:
         entries: Trained models, baselines left out.
-        valid: Their predictions on validation rows.
+        valid: What is known of their validation scores.
         test: Their predictions on test rows.
         metric: Name and metric.
         margin: In units of the metric, or a share of the best score where the metric has no bound.
@@ -44,50 +44,42 @@ def decide(
     name, score = metric
     ranked = ranking(entries, score)
     allowed = margin if score.bounded else margin * abs(ranked[0].valid.mean)
-    drawn = resampled_scores(valid.predictions, valid.targets, score)
-    equals = [entry for entry in ranked if _as_good(entry, ranked[0], drawn, score, allowed)]
-    chosen = min(equals, key=lambda entry: (_ORDER.index(entry.interaction), entry.parameters))
+    contenders = _contenders(ranked, valid, allowed)
+    equal = {contender.name for contender in contenders if contender.as_good}
+    chosen = min((entry for entry in ranked if entry.name in equal | {ranked[0].name}), key=_complexity)
     alone = next(entry for entry in ranked if entry.role == "unimodal")
     fused = next(entry for entry in ranked if entry.role == "fusion")
-    gain = difference_interval(
-        test.predictions[fused.name], test.predictions[alone.name], test.targets, score
-    )
+    tested = Statistics(test.only(alone.name, fused.name), score, resamples=_RESAMPLES)
+    gain = tested.difference(fused.name, alone.name).interval()
     verdict = _verdict(gain, allowed)
-    found = _Found(
+    undecided = verdict == "these data cannot tell"
+    needed = rows_to_settle(gain, tested.num_rows, bounds=(0.0, allowed)) if undecided else None
+    answered = Answered(
         chosen=chosen,
+        best=ranked[0],
         alone=alone,
         fused=fused,
+        rivals=_rivals(contenders, ranked, allowed) if chosen is ranked[0] else (),
         gain=gain,
         verdict=verdict,
+        rows_needed=needed,
         metric=name,
         higher_is_better=score.higher_is_better,
         margin=allowed,
-        num_test=sum(map(len, test.targets)),
+        num_valid=valid.num_rows,
+        num_test=tested.num_rows,
     )
     return Recommendation(
         name=chosen.name,
-        sentence=_sentence(found),
+        sentence=sentence(answered),
         verdict=verdict,
         margin=allowed,
         best_unimodal=alone.name,
         best_fusion=fused.name,
         gain=gain,
+        rows_needed=needed,
+        contenders=tuple(contenders),
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """All that the sentence speaks of."""
-
-    chosen: Entry
-    alone: Entry
-    fused: Entry
-    gain: Interval
-    verdict: Verdict
-    metric: str
-    higher_is_better: bool
-    margin: float
-    num_test: int
 
 
 def ranking(entries: Sequence[Entry], metric: Metric) -> list[Entry]:
@@ -100,15 +92,29 @@ def ranking(entries: Sequence[Entry], metric: Metric) -> list[Entry]:
     return sorted(entries, key=place)
 
 
-def _as_good(
-    entry: Entry, best: Entry, drawn: Mapping[str, NDArray[np.float64]], metric: Metric, margin: float
-) -> bool:
-    behind = metric.better(best.valid.mean) - metric.better(entry.valid.mean)
-    if behind <= margin:
-        return True
-    differences = drawn[best.name] - drawn[entry.name]
-    defined = differences[np.isfinite(differences)]
-    return bool(len(defined) and behind <= np.std(defined))
+def _complexity(entry: Entry) -> tuple[int, int]:
+    return _ORDER.index(entry.interaction), entry.parameters
+
+
+def _contenders(ranked: Sequence[Entry], valid: Statistics, margin: float) -> list[Contender]:
+    """Every other model against the best."""
+    best, *others = ranked
+    behind = [valid.difference(other.name, best.name) for other in others]
+    p_values = holm([estimate.p_below(-margin) for estimate in behind])
+    return [
+        Contender(name=other.name, behind=estimate.interval(), p_value=p_value, as_good=p_value <= ALPHA)
+        for other, estimate, p_value in zip(others, behind, p_values, strict=True)
+    ]
+
+
+def _rivals(contenders: Sequence[Contender], ranked: Sequence[Entry], margin: float) -> tuple[str, ...]:
+    """Models simpler than the best that the rows can neither show to be as good nor to be worse."""
+    simpler = {entry.name for entry in ranked if _complexity(entry) < _complexity(ranked[0])}
+    return tuple(
+        contender.name
+        for contender in contenders
+        if contender.name in simpler and contender.behind.high is not None and contender.behind.high > -margin
+    )
 
 
 def _verdict(gain: Interval, margin: float) -> Verdict:
@@ -119,46 +125,29 @@ def _verdict(gain: Interval, margin: float) -> Verdict:
     return "fusing pays" if gain.low > 0 else "these data cannot tell"
 
 
-def _sentence(found: "_Found") -> str:
-    chosen, alone, fused = found.chosen, found.alone, found.fused
-    priced = f"{_number(chosen.test.mean)} {found.metric} on test data"
-    against = f"{fused.name} against {alone.name} alone: {_gain(found)}"
-    if chosen.role == "unimodal":
-        return f"Use {chosen.name} alone ({priced}): {_others(found, against)}."
-    equal = "" if chosen is fused else f", on validation data as good as {fused.name} and simpler"
-    ends = {
-        "fusing pays": f"fusing pays ({against}).",
-        "fusing does not pay": f"on test data fusing gains nothing ({against}): {alone.name} would do.",
-        "these data cannot tell": f"whether it beats {alone.name} alone these data cannot tell ({against}).",
-    }
-    return f"Use {chosen.name} on {_listed(chosen.modalities)} ({priced}){equal}: {ends[found.verdict]}"
+def rows_to_settle(gain: Interval, rows: int, *, bounds: tuple[float, float]) -> int | None:
+    """About how many rows would put an interval above the first bound, or below the second.
 
+    Its width shrinks with the square root of the number of rows, and its mean is taken to stay. None where
+    that would need more than ten million, as the mean lies too near to a bound.
 
-def _others(found: "_Found", against: str) -> str:
-    """What the modalities that are left out would have added."""
-    if found.verdict == "fusing pays":
-        return (
-            f"on validation data no fusion beats it by more than the margin, yet on test data fusing gains "
-            f"({against}); more validation data would settle it"
-        )
-    others = [name for name in found.fused.modalities if name not in found.chosen.modalities]
-    adds = "adds" if len(others) == 1 else "add"
-    wide = found.gain.high is not None and found.gain.high >= 2 * found.margin
-    doubt = f"; {found.num_test} test rows cannot rule out a gain" if wide else ""
-    return f"{_listed(others)} {adds} nothing measurable ({against}){doubt}"
+    Args:
+        gain: The interval at hand.
+        rows: How many it is from.
+        bounds: What it has to lie above, or below.
 
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
-
-
-def _gain(found: "_Found") -> str:
-    gain, metric = found.gain, found.metric
-    much = f"{gain.mean:+.3f} {metric}" if found.higher_is_better else f"{metric} lower by {gain.mean:+.3f}"
+    Example:
+        >>> gain = Interval(mean=0.02, low=-0.02, high=0.06)
+        >>> rows_to_settle(gain, 500, bounds=(0.0, 0.01))
+        2000
+    """
     if gain.low is None or gain.high is None:
-        return much
-    return f"{much}, 95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
+        return None
+    sides = ((gain.mean - bounds[0], gain.mean - gain.low), (bounds[1] - gain.mean, gain.high - gain.mean))
+    shares = [width / distance for distance, width in sides if distance > 0]
+    needed = rows * min(shares, default=np.inf) ** 2
+    if not needed <= _MOST_ROWS:
+        return None
+    unit = 10 ** int(np.floor(np.log10(max(needed, 1.0))))
+    rounded = round(needed / unit) * unit
+    return int(rounded if rounded > rows else np.ceil(needed / unit) * unit)

@@ -1,19 +1,22 @@
 """One training run as a job: plain values in, a weights file and plain values out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from fuseloom.comparison.measure import training_memory_mb
+from fuseloom.errors import RunError
 from fuseloom.models import FusionModel, ModelConfig, build_model
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
+from fuseloom.train.files import write_whole
 from fuseloom.train.fit import FitConfig, fit
+from fuseloom.train.state import FitState
 from fuseloom.types import Batch
 
 __all__ = ["Job", "Rows", "fold_key", "load_weights", "run_job", "task_from_state", "task_state"]
@@ -75,6 +78,8 @@ class Job:
     """Whether to measure the memory of one training step."""
     state_file: str | None = None
     """Where the run's state is kept, which another job of the same run goes on from."""
+    start: Mapping[str, str] = field(default_factory=dict)
+    """Modality -> weights of a finished model whose encoder of it this one starts with."""
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values that `from_state` takes."""
@@ -92,25 +97,45 @@ def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     modalities = tuple(job.model.encoders)
     train = rows.take("train", modalities)
     model, result = fit(
-        lambda: build_model(job.model, task),
+        lambda: _build(job, task),
         train,
         rows.take("valid", modalities),
         task,
         job.fit,
-        state=None if job.state_file is None else Path(job.state_file),
+        state=_usable_state(job),
     )
     step = train.take(slice(0, job.fit.rows_per_step(len(train))))
     memory_mb = training_memory_mb(model, step, task) if job.measured else None
     path = Path(job.weights)
-    unfinished = path.with_suffix(".part")
-    save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, unfinished)
-    unfinished.replace(path)
+    write_whole(path, save({name: value.contiguous().cpu() for name, value in model.state_dict().items()}))
     return asdict(result) | {
         "valid_loss": _known(result.valid_loss),
         "curve": [[_known(loss) for loss in losses] for losses in result.curve],
         "memory_mb": memory_mb,
         "weights": path.name,
     }
+
+
+def _build(job: Job, task: Task) -> FusionModel:
+    model = build_model(job.model, task)
+    for name, path in job.start.items():
+        inside = f"encoders.{name}."
+        weights = {k.removeprefix(inside): v for k, v in load_file(path).items() if k.startswith(inside)}
+        model.encoders[name].load_state_dict(weights)
+    return model
+
+
+def _usable_state(job: Job) -> Path | None:
+    """The file of the run's state; one that is damaged, or beyond the job's end, is removed."""
+    if job.state_file is None:
+        return None
+    path = Path(job.state_file)
+    try:
+        if path.is_file() and FitState.load(path).progress.epoch > job.fit.max_epochs:
+            path.unlink()
+    except RunError:
+        path.unlink()
+    return path
 
 
 def _known(loss: float) -> float | None:

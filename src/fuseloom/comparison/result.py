@@ -3,17 +3,23 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fuseloom.comparison.findings import Findings
 from fuseloom.diagnose.reliance import Reliance
 
 __all__ = [
     "FORMAT_VERSION",
     "Comparison",
+    "Contender",
     "DataSummary",
     "Entry",
     "Interval",
     "ModalitySummary",
     "Recommendation",
+    "Verdict",
 ]
+
+Verdict = Literal["fusing pays", "fusing does not pay", "these data cannot tell"]
+"""Whether a fusion is worth its trouble."""
 
 FORMAT_VERSION = 1
 """Version of a comparison's JSON."""
@@ -41,8 +47,8 @@ class Entry:
     learning_rate: float | None
     """Chosen on validation data; None for a baseline."""
     valid: Interval
-    """Mean validation score over training runs; its interval is over folds where there are several, otherwise
-    over seeds."""
+    """Mean validation score over training runs, with an interval over rows and, where there are several, over
+    runs."""
     test: Interval
     """The same on test data, computed once at the end."""
     valid_by_run: tuple[float, ...]
@@ -58,20 +64,38 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A model against the best one, on validation data."""
+
+    name: str
+    behind: Interval
+    """Its score minus that of the best, positive where it is better; before any correction."""
+    p_value: float
+    """Of the hypothesis that it is worse by the margin or more, corrected for how many are tested (Holm)."""
+    as_good: bool
+    """Whether that is rejected, at 0.025 as the interval has two sides."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recommendation:
     """Which model to use, chosen on validation data only, then priced on test data."""
 
     name: str
     sentence: str
     """The whole answer in plain words."""
-    verdict: Literal["fusing pays", "fusing does not pay", "these data cannot tell"]
+    verdict: Verdict
     margin: float
-    """How far below the best validation score a simpler model may be."""
+    """By how much a model may be worse than the best and still count as equal."""
     best_unimodal: str
     best_fusion: str
     gain: Interval
     """Test score of the best fusion minus that of the best unimodal model, both chosen on validation data;
-    positive where the fusion is better, with the paired bootstrap interval over test rows."""
+    positive where the fusion is better, with an interval over test rows and training runs."""
+    rows_needed: int | None
+    """About how many test rows would settle whether fusing pays; None where it is settled, or where no number
+    in reach would."""
+    contenders: tuple[Contender, ...]
+    """Every other trained model against the best on validation data, best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +144,8 @@ class Comparison:
     recommendation: Recommendation
     reliance: tuple[Reliance, ...]
     """Of the recommended model, and of the best fusion where that is another."""
+    findings: Findings
+    """What else was looked at: subsets, learning curves, calibration, confusion, the data's health."""
     command: str
     """What repeats this comparison."""
     config: dict[str, Any]

@@ -1,9 +1,8 @@
 """Every model under equal terms: the same learning rates tried, the same seeds, the same stopping rule."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,14 @@ from fuseloom.comparison.pool import Runner
 from fuseloom.train.fit import FitConfig
 from fuseloom.train.journal import RunFolder
 
-__all__ = ["Progress", "Trained", "train_all"]
+__all__ = ["Progress", "Trained", "count_finished", "count_runs", "train_all", "trained_so_far"]
 
 Progress = Callable[[str], None]
 """Called with a line for a person."""
+Starts = Mapping[tuple[int, int], Mapping[str, str]]
+"""Fold and seed -> modality -> weights of the model of it alone."""
+Curve = tuple[tuple[float, float], ...]
+"""Training and validation loss of each epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class Trained:
     learning_rate: float
     weights: tuple[tuple[Path, ...], ...]
     valid_loss: tuple[tuple[float, ...], ...]
+    curves: tuple[tuple[Curve, ...], ...]
     train_s: tuple[float, ...]
     """Of all runs."""
     memory_mb: float
@@ -51,7 +55,8 @@ def train_all(
     """Try each learning rate with seed 0 in every fold for a few epochs, then train all seeds with the best.
 
     The best has the lowest validation loss, mean over folds; the run that tried it is the beginning of that
-    of seed 0. What the run folder's journal holds is not trained again.
+    of seed 0. Fusions that start from the encoders of each modality alone wait for the runs of these, and
+    start with those of the same fold and seed. What the run folder's journal holds is not trained again.
 
     Args:
         folds: The candidates of each fold, the same in the same order.
@@ -60,30 +65,101 @@ def train_all(
         run: Runs jobs.
         progress: Called with a line for each finished job.
     """
+    clock = _Clock(count_runs(folds, config), folder, progress)
     everyone = list(zip(*folds, strict=True))
-    rates = config.learning_rates if len(config.learning_rates) > 1 else ()
-    clock = _Clock(len(folds) * len(everyone) * (len(rates) + config.seeds), folder, progress)
-    tried = {
-        (one[0].name, lr): [
-            _search(candidate, lr, config, folder, fold) for fold, candidate in enumerate(one)
-        ]
-        for one in everyone
-        for lr in rates
+    first = [one for one in everyone if one[0].encoders == "joint"]
+    _train_group(first, config, folder, run=run, clock=clock, starts={})
+    if later := [one for one in everyone if one[0].encoders != "joint"]:
+        starts = _starts(trained_so_far(folds, config, folder))
+        _train_group(later, config, folder, run=run, clock=clock, starts=starts)
+    return trained_so_far(folds, config, folder)
+
+
+def _starts(trained: Sequence[Trained]) -> Starts:
+    """Weights of each modality alone, by fold and seed."""
+    alone = [run for run in trained if run.candidate.role == "unimodal"]
+    runs = [(fold, seed) for fold, weights in enumerate(alone[0].weights) for seed in range(len(weights))]
+    return {
+        (fold, seed): {run.candidate.name: str(run.weights[fold][seed]) for run in alone}
+        for fold, seed in runs
     }
-    _run_missing([job for jobs in tried.values() for job in jobs], folder, run, clock)
-    trained = []
-    for one in everyone:
-        losses = [np.mean([_loss(folder, job) for job in tried[one[0].name, lr]]) for lr in rates]
-        lr = rates[int(np.argmin(losses))] if rates else config.learning_rates[0]
-        trained.append((one, lr, _final_jobs(one, lr, config, folder)))
-    _run_missing([job for *_, jobs in trained for fold in jobs for job in fold], folder, run, clock)
-    for job in chain.from_iterable(tried.values()):
+
+
+def _train_group(
+    group: Sequence[Sequence[Candidate]],
+    config: CompareConfig,
+    folder: RunFolder,
+    *,
+    run: Runner,
+    clock: "_Clock",
+    starts: Starts,
+) -> None:
+    """Search and final runs of candidates that do not wait for one another."""
+    searches = [_searches(one, config, folder) for one in group]
+    tried = [job for found in searches for jobs in found.values() for job in jobs]
+    _run_missing(_started(tried, starts), folder, run, clock)
+    rates = [_best_rate(found, config, folder) for found in searches]
+    final = [_final_jobs(one, lr, config, folder) for one, lr in zip(group, rates, strict=True)]
+    chosen = [job for jobs in final for fold in jobs for job in fold]
+    _run_missing(_started(chosen, starts), folder, run, clock)
+    for job in tried:
         _state_file(job).unlink(missing_ok=True)
-    return [_trained(one, lr, jobs, folder=folder) for one, lr, jobs in trained]
+
+
+def _started(jobs: Sequence[Job], starts: Starts) -> list[Job]:
+    return [replace(job, start=starts.get((job.fold, job.fit.seed), {})) for job in jobs]
+
+
+def trained_so_far(
+    folds: Sequence[Sequence[Candidate]], config: CompareConfig, folder: RunFolder
+) -> list[Trained]:
+    """The candidates of which every run is in the journal: of a comparison that ended, all."""
+    found = []
+    for one in zip(*folds, strict=True):
+        searches = _searches(one, config, folder)
+        if not _all_finished(searches.values(), folder):
+            continue
+        lr = _best_rate(searches, config, folder)
+        jobs = _final_jobs(one, lr, config, folder)
+        if _all_finished(jobs, folder):
+            found.append(_trained(one, lr, jobs, folder=folder))
+    return found
+
+
+def count_runs(folds: Sequence[Sequence[Candidate]], config: CompareConfig) -> int:
+    """How many training runs a comparison takes."""
+    return sum(map(len, folds)) * (len(_tried_rates(config)) + config.seeds)
+
+
+def count_finished(folder: RunFolder) -> int:
+    """How many of them are in the journal."""
+    return sum(not key.startswith("baseline") for key in folder.finished)
+
+
+def _all_finished(jobs: Iterable[Sequence[Job]], folder: RunFolder) -> bool:
+    return all(job.key in folder.finished for some in jobs for job in some)
+
+
+def _tried_rates(config: CompareConfig) -> tuple[float, ...]:
+    rates = tuple(dict.fromkeys(config.learning_rates))
+    return rates if len(rates) > 1 else ()
+
+
+def _searches(one: Sequence[Candidate], config: CompareConfig, folder: RunFolder) -> dict[float, list[Job]]:
+    """For each learning rate to try a job per fold."""
+    return {
+        lr: [_search(candidate, lr, config, folder, fold) for fold, candidate in enumerate(one)]
+        for lr in _tried_rates(config)
+    }
+
+
+def _best_rate(searches: Mapping[float, Sequence[Job]], config: CompareConfig, folder: RunFolder) -> float:
+    losses = {lr: np.mean([_loss(folder, job) for job in jobs]) for lr, jobs in searches.items()}
+    return min(losses, key=losses.__getitem__) if losses else config.learning_rates[0]
 
 
 def _search(candidate: Candidate, lr: float, config: CompareConfig, folder: RunFolder, fold: int) -> Job:
-    job = _job(f"search {candidate.name}", candidate, config.search(lr), folder, fold)
+    job = _job("search", candidate, config.search(lr), folder, fold)
     return replace(job, state_file=str(_state_file(job)))
 
 
@@ -96,10 +172,7 @@ def _final_jobs(
 ) -> list[list[Job]]:
     """For each fold a job per seed; that of seed 0 goes on from the search, where there was one."""
     jobs = [
-        [
-            _job(f"{candidate.role} {candidate.name}", candidate, config.fit(lr, seed), folder, fold)
-            for seed in range(config.seeds)
-        ]
+        [_job(candidate.role, candidate, config.fit(lr, seed), folder, fold) for seed in range(config.seeds)]
         for fold, candidate in enumerate(one)
     ]
     for fold, candidate in enumerate(one):
@@ -109,7 +182,8 @@ def _final_jobs(
 
 
 def _job(what: str, candidate: Candidate, fit: FitConfig, folder: RunFolder, fold: int) -> Job:
-    key = fold_key(f"{what}, lr {fit.lr:g}, seed {fit.seed}", fold)
+    how = "" if candidate.encoders == "joint" else f" ({candidate.encoders})"
+    key = fold_key(f"{what} {candidate.name}{how}, lr {fit.lr:g}, seed {fit.seed}", fold)
     first = fold == 0 and fit.seed == 0
     return Job(
         key=key, model=candidate.model, fit=fit, weights=str(folder.file(key)), fold=fold, measured=first
@@ -121,6 +195,13 @@ def _loss(folder: RunFolder, job: Job) -> float:
     return float("inf") if loss is None else float(loss)
 
 
+def _curve(folder: RunFolder, job: Job) -> Curve:
+    """That of the journal, in which a loss that was not finite is null."""
+    known = folder.finished[job.key]["curve"]
+    train, valid = ([float("nan") if pair[k] is None else float(pair[k]) for pair in known] for k in (0, 1))
+    return tuple(zip(train, valid, strict=True))
+
+
 def _trained(
     one: Sequence[Candidate], lr: float, jobs: Sequence[Sequence[Job]], *, folder: RunFolder
 ) -> Trained:
@@ -129,6 +210,7 @@ def _trained(
         learning_rate=lr,
         weights=tuple(tuple(Path(job.weights) for job in fold) for fold in jobs),
         valid_loss=tuple(tuple(_loss(folder, job) for job in fold) for fold in jobs),
+        curves=tuple(tuple(_curve(folder, job) for job in fold) for fold in jobs),
         train_s=tuple(folder.finished[job.key]["train_s"] for fold in jobs for job in fold),
         memory_mb=folder.finished[jobs[0][0].key]["memory_mb"],
     )
@@ -150,12 +232,14 @@ class _Clock:
     def __init__(self, total: int, folder: RunFolder, progress: Progress) -> None:
         self.total, self.folder, self.progress = total, folder, progress
         self.start, self.done = time.perf_counter(), 0
+        if before := count_finished(folder):
+            progress(f"going on: {before} of {total} runs are finished")
 
     def tick(self, what: str) -> None:
         self.done += 1
-        finished = sum(not key.startswith("baseline") for key in self.folder.finished)
+        finished = count_finished(self.folder)
         left = (time.perf_counter() - self.start) / self.done * (self.total - finished)
-        self.progress(f"[{finished}/{self.total}] {what}; about {_duration(left)} left")
+        self.progress(f"[{finished}/{self.total}] about {_duration(left)} left; {what}")
 
 
 def _duration(seconds: float) -> str:

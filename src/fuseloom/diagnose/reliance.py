@@ -69,9 +69,7 @@ def reliance(
 
 def hide(rows: Batch, modality: str) -> Batch:
     """The rows with one modality masked everywhere."""
-    mask = rows.masks.get(modality)
-    gone = torch.zeros_like(mask) if mask is not None else _nothing(rows.inputs[modality])
-    return replace(rows, masks={**rows.masks, modality: gone})
+    return replace(rows, masks={**rows.masks, modality: torch.zeros_like(rows.mask_of(modality))})
 
 
 def shuffle(rows: Batch, modality: str, generator: torch.Generator) -> Batch:
@@ -80,8 +78,3 @@ def shuffle(rows: Batch, modality: str, generator: torch.Generator) -> Batch:
     inputs = {**rows.inputs, modality: rows.inputs[modality][order]}
     masks = {name: mask[order] if name == modality else mask for name, mask in rows.masks.items()}
     return replace(rows, inputs=inputs, masks=masks)
-
-
-def _nothing(value: torch.Tensor) -> torch.Tensor:
-    shape = value.shape[:-1] if value.dim() > 1 else value.shape
-    return torch.zeros(shape, dtype=torch.bool, device=value.device)

@@ -1,0 +1,111 @@
+"""What a linear model can read of each modality."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fuseloom.comparison.jobs import Rows
+from fuseloom.nn import masked_mean
+
+__all__ = ["features"]
+
+Floats = NDArray[np.float64]
+Reader = Callable[[Tensor, Tensor, Mapping[str, Any], NDArray[Any]], Any]
+"""Of inputs, mask, options of the encoder and numbers of the training rows."""
+
+_AT_ONCE = 256
+_SIDE = 16
+_MOST_BUCKETS = 20_000
+
+
+def features(rows: Rows, encoders: Mapping[str, Mapping[str, Any]]) -> Any:
+    """A sparse matrix with a row per row.
+
+    Vectors as they are, sequences averaged, missing numbers as zero with a flag, categories one-hot, text as
+    TF-IDF of its byte n-grams (of its tokens, where it has such), fitted on training rows; pictures as 16 by
+    16 pixels, recordings and series as mean and deviation of each band or channel.
+    """
+    from scipy.sparse import csr_matrix, hstack
+
+    train = rows.split["train"].cpu().numpy()
+    parts = []
+    for name, options in encoders.items():
+        value, mask = rows.all.inputs[name].cpu(), rows.all.masks[name].cpu()
+        read: Reader = _READERS.get(options["kind"], _vector_features)
+        parts.append(csr_matrix(read(value, mask, options, train)))
+    return hstack(parts).tocsr()
+
+
+def _vector_features(value: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Floats:
+    known = value.masked_fill(~mask[..., None], 0).double()
+    vectors: Floats = (masked_mean(known, mask) if known.dim() == 3 else known).numpy()
+    return vectors
+
+
+def _table_features(row: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Floats:
+    count = options["num_numbers"]
+    numbers, codes = row[:, :count].double(), row[:, count:].nan_to_num(0).long()
+    missing = numbers.isnan()
+    hot = [F.one_hot(codes[:, k], size).double() for k, size in enumerate(options["cardinalities"])]
+    table: Floats = torch.cat([numbers.nan_to_num(0), missing.double(), *hot], 1).numpy()
+    return table
+
+
+def _picture_features(value: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Floats:
+    parts = [value[start : start + _AT_ONCE] for start in range(0, len(value), _AT_ONCE)]
+    small = [F.adaptive_avg_pool2d(part.float() / 127.5 - 1, _SIDE) for part in parts]
+    pixels: Floats = (torch.cat(small).flatten(1) * mask[:, None]).double().numpy()
+    return pixels
+
+
+def _course_features(value: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Floats:
+    """Mean and deviation over time of what is known."""
+    known = mask[..., None] & value.isfinite()
+    there = torch.where(known, value, 0).double()
+    count = known.sum(1).clamp(min=1)
+    mean = there.sum(1) / count
+    spread = (torch.where(known, there - mean[:, None], 0).square().sum(1) / count).sqrt()
+    course: Floats = torch.cat([mean, spread], 1).numpy()
+    return course
+
+
+def _text_features(text: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Any:
+    strings = [
+        bytes(row[kept].tolist()).decode("utf-8", errors="replace")
+        for row, kept in zip(text, mask, strict=True)
+    ]
+    return _weighted_counts(strings, train, analyzer="char_wb", ngram_range=(2, 4))
+
+
+def _token_features(ids: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Any:
+    strings = [" ".join(map(str, row[kept].tolist())) for row, kept in zip(ids, mask, strict=True)]
+    return _weighted_counts(strings, train, analyzer=str.split)
+
+
+def _weighted_counts(strings: list[str], train: NDArray[Any], **how: Any) -> Any:
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(max_features=_MOST_BUCKETS, sublinear_tf=True, **how)
+    try:
+        vectorizer.fit([strings[i] for i in train])
+    except ValueError:  # no training row has any text
+        return csr_matrix((len(strings), 1))
+    return vectorizer.transform(strings)
+
+
+_READERS: Mapping[str, Reader] = {
+    "audio": _course_features,
+    "hf": _token_features,
+    "image": _picture_features,
+    "series": _course_features,
+    "table": _table_features,
+    "text": _text_features,
+    "timm": _picture_features,
+}
+"""Encoder -> what reads its input; any other input is vectors."""

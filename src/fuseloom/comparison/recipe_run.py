@@ -1,0 +1,217 @@
+"""One model trained by a recipe: from data to a saved model with its scores."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuseloom.comparison.config import CompareConfig
+from fuseloom.comparison.evaluate import score_all
+from fuseloom.comparison.measure import count_parameters
+from fuseloom.comparison.prepare import Prepared, fingerprint, prepare
+from fuseloom.comparison.training import Progress as Say
+from fuseloom.data import Dataset, load, make_splits
+from fuseloom.errors import DataError
+from fuseloom.models import ModelConfig, build_model
+from fuseloom.registry import lookup
+from fuseloom.tasks import infer_task
+from fuseloom.train.files import write_whole
+from fuseloom.train.fit import FitResult, exact_outputs
+from fuseloom.train.journal import RunFolder
+from fuseloom.train.lock import holding
+from fuseloom.train.metrics import metrics_csv, metrics_lines
+from fuseloom.train.predictions import predictions_csv
+from fuseloom.train.recipe import DataSettings, Recipe, recipe_yaml
+from fuseloom.train.saved import SavedModel
+from fuseloom.train.state import Progress
+from fuseloom.train.trainer import fit_with_trainer, is_first_process
+
+__all__ = ["RecipeResult", "run_recipe"]
+
+_KEY = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeResult:
+    """How a run went, and how good its model is."""
+
+    name: str
+    seed: int
+    valid_loss: float | None
+    epochs: int
+    train_s: float
+    parameters: int
+    rows: Mapping[str, int]
+    """Split -> its rows."""
+    metric: str
+    """The default one of the task."""
+    higher_is_better: bool
+    """Of that metric."""
+    scores: Mapping[str, Mapping[str, float | None]]
+    """Split -> metric -> score of the validation and test rows; None where it is not defined."""
+
+
+def run_recipe(
+    recipe: Recipe, out: Path, *, overwrite: bool = False, progress: Say = lambda line: None
+) -> RecipeResult | None:
+    """Train the model of a recipe, score it with every metric of its task, and save it.
+
+    The folder gets ``config.yaml`` (the recipe with all its settings), ``metrics.jsonl`` and
+    ``metrics.csv`` (losses of each epoch), ``checkpoints/``, ``predictions.csv`` (of the test rows),
+    ``scores.json`` and ``model/``.
+
+    Args:
+        recipe: What to train on what.
+        out: Run folder; one that holds an unfinished run of the same recipe and data is continued, and a
+            finished one only read.
+        overwrite: Remove the run that ``out`` holds first.
+        progress: Called with a line for a person, now and then.
+
+    Returns:
+        The result; None in a process that only helps the first one.
+
+    Raises:
+        DataError: the data cannot be learnt from.
+        MissingExtraError: Lightning is not installed.
+        OptionError: the fusion cannot take the data, or a setting is out of its range.
+        RunError: ``out`` holds something else.
+    """
+    dataset = load(recipe.data.source, recipe.data.read)
+    ready = _prepared(dataset, recipe)
+    model = _model(recipe, ready)
+    if not is_first_process():
+        _fit(recipe, ready, model, out, progress)
+        return None
+    for line in (*ready.notes, *(f"set aside {row.where}: {row.reason}" for row in dataset.set_aside[:10])):
+        progress(line)
+    request = {"recipe": recipe.state(), "data": fingerprint([ready])}
+    with holding(out):
+        folder = RunFolder.open(out, request, overwrite=overwrite)
+        write_whole(out / "config.yaml", recipe_yaml(recipe))
+        if _KEY not in folder.finished:
+            folder.record(_KEY, asdict(_train(recipe, ready, model, out, progress)))
+    return RecipeResult(**folder.finished[_KEY])
+
+
+def _prepared(dataset: Dataset, recipe: Recipe) -> Prepared:
+    dataset = _part(dataset, recipe.data)
+    folds = 1 if not dataset.folds else None
+    config = CompareConfig(
+        task=recipe.data.task,
+        split_seed=recipe.data.split_seed,
+        folds=folds,
+        embedding_encoder=recipe.model.embedding_encoder,
+    )
+    return prepare(dataset, config)[0]
+
+
+def _part(dataset: Dataset, settings: DataSettings) -> Dataset:
+    """The data with a share of the training and validation rows; those left out are in no split."""
+    if settings.fraction == 1:
+        return dataset
+    if dataset.target is None:
+        raise DataError("target must be given to train, got none. Name it with --target.")
+    name = settings.task if settings.task is not None else infer_task(dataset.target)
+    by_class = lookup(name, kind="task").stratified
+    folds = 1 if not dataset.folds else None
+    split = make_splits(dataset, stratify=by_class, seed=settings.split_seed, folds=folds)[0]
+    classes = dataset.target if by_class else np.zeros(len(dataset))
+    generator, split = np.random.default_rng(settings.split_seed), split.copy()
+    for part in ("train", "valid"):
+        for label in np.unique(classes):
+            rows = generator.permutation(np.flatnonzero((split == part) & (classes == label)))
+            split[rows[round(len(rows) * settings.fraction) :]] = ""
+    how = f"split and drawn with seed {settings.split_seed}" if dataset.split is None else "by class"
+    note = f"fraction: {settings.fraction:g} of the training and validation rows, {how}"
+    return replace(dataset, split=split, folds=(), groups=None, notes=(*dataset.notes, note))
+
+
+def _model(recipe: Recipe, ready: Prepared) -> ModelConfig:
+    settings = recipe.model
+    return ModelConfig(
+        encoders=dict(ready.encoders),
+        fusion=settings.fusion,
+        dim=settings.dim,
+        dropout=settings.dropout,
+        options=settings.options,
+    )
+
+
+def _fit(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say: Say) -> tuple[Any, FitResult]:
+    modalities = tuple(config.encoders)
+
+    def tell(progress: Progress) -> None:
+        write_whole(out / "metrics.jsonl", metrics_lines(progress))
+        write_whole(out / "metrics.csv", metrics_csv(progress))
+        learnt, valid = progress.curve[-1]
+        best = ", best so far" if progress.waited == 0 else ""
+        say(f"epoch {progress.epoch}: training loss {learnt:.4f}, validation loss {valid:.4f}{best}")
+
+    return fit_with_trainer(
+        lambda: build_model(config, ready.task),
+        ready.rows.take("train", modalities),
+        ready.rows.take("valid", modalities),
+        ready.task,
+        recipe.fit,
+        trainer=recipe.trainer,
+        folder=out / "checkpoints",
+        tell=tell,
+    )
+
+
+def _train(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say: Say) -> RecipeResult:
+    model, told = _fit(recipe, ready, config, out, say)
+    scores, tables = {}, {}
+    for split in ("valid", "test"):
+        rows = ready.rows.take(split, tuple(config.encoders))
+        assert rows.target is not None
+        predictions = ready.task.predict(exact_outputs(model, rows))
+        scores[split] = score_all(ready.task, predictions, rows.target.numpy())
+        tables[split] = _table(ready, split, predictions)
+    result = RecipeResult(
+        name=recipe.name,
+        seed=recipe.fit.seed,
+        valid_loss=told.valid_loss if np.isfinite(told.valid_loss) else None,
+        epochs=told.epochs,
+        train_s=told.train_s,
+        parameters=count_parameters(model),
+        rows={split: len(places) for split, places in ready.rows.split.items()},
+        metric=ready.task.default_metric,
+        higher_is_better=ready.task.metrics[ready.task.default_metric].higher_is_better,
+        scores=scores,
+    )
+    saved = SavedModel(
+        model=model,
+        config=config,
+        task=ready.task,
+        schema=ready.dataset.schema,
+        preprocessors=ready.preprocessors,
+        summary=_model_card(recipe, ready, result),
+    )
+    saved.save(out / "model")
+    write_whole(out / "predictions.csv", tables["test"])
+    write_whole(out / "scores.json", json.dumps(asdict(result), indent=1))
+    return result
+
+
+def _table(ready: Prepared, split: str, predictions: NDArray[Any]) -> str:
+    rows, data = ready.rows.split[split].numpy(), ready.dataset
+    assert data.target is not None
+    columns = ready.task.target_columns(data.target[rows]) | ready.task.columns(predictions)
+    return predictions_csv([data.ids[row] for row in rows], columns)
+
+
+def _model_card(recipe: Recipe, ready: Prepared, result: RecipeResult) -> str:
+    metric = ready.task.default_metric
+    score = result.scores["test"][metric]
+    return (
+        f"# {recipe.model.fusion} for {ready.dataset.name}\n\n{recipe.summary}\n\n"
+        f"- Task: {ready.task.name}\n- Modalities: {', '.join(ready.encoders)}\n"
+        f"- Test {metric}: {'not defined' if score is None else f'{score:.4f}'} "
+        f"on {result.rows['test']} rows\n- Seed: {recipe.fit.seed}\n"
+        "- Predict: `fuseloom predict THIS_FOLDER rows.csv`\n"
+    )

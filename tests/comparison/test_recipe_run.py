@@ -1,0 +1,92 @@
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from fuseloom.comparison import recipe_run
+from fuseloom.comparison.evaluate import evaluate_model
+from fuseloom.comparison.recipe_run import run_recipe
+from fuseloom.data import load, read_rows
+from fuseloom.errors import DataError, RunError
+from fuseloom.train.fit import fit
+from fuseloom.train.recipe import read_recipe
+from fuseloom.train.saved import SavedModel
+
+QUICK = ["fit.max_epochs=2", "model.dim=8", "fit.batch_size=400"]
+
+
+def recipe(*more):
+    return read_recipe("digits", [*QUICK, *more])
+
+
+def test_a_run_leaves_everything_behind_and_is_not_repeated(tmp_path, monkeypatch):
+    told = []
+    result = run_recipe(recipe(), tmp_path, progress=told.append)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"config.yaml", "config.json", "metrics.jsonl", "metrics.csv", "checkpoints", "model"}
+    assert read_recipe(str(tmp_path / "config.yaml")) == recipe()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    with (tmp_path / "metrics.csv").open(encoding="utf-8") as file:
+        assert [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)] == lines
+    assert lines[-1]["valid_loss"] == result.valid_loss
+    assert any(line.startswith("epoch 2: training loss") for line in told)
+    assert json.loads((tmp_path / "scores.json").read_text())["scores"] == result.scores
+    monkeypatch.setattr(recipe_run, "fit_with_trainer", None)
+    assert run_recipe(recipe(), tmp_path) == result
+    with pytest.raises(RunError, match="recipe differ"):
+        run_recipe(recipe("fit.lr=0.1"), tmp_path)
+
+
+def test_the_saved_model_scores_what_the_run_says(tmp_path):
+    result = run_recipe(recipe(), tmp_path)
+    saved = SavedModel.load(tmp_path / "model")
+    with (tmp_path / "predictions.csv").open(encoding="utf-8") as file:
+        tested = {row["id"]: row for row in csv.DictReader(file)}
+    right = np.mean([row["prediction"] == row["target"] for row in tested.values()])
+    assert result.scores["test"]["accuracy"] == pytest.approx(right)
+    assert len(tested) == result.rows["test"]
+    rows = read_rows("digits", saved.schema)
+    split = np.array(["test" if row in tested else "train" for row in rows.ids])
+    scores = evaluate_model(saved, replace(rows, split=split))
+    assert scores["test"].metrics["accuracy"] == pytest.approx(right)
+    assert scores["test"].metrics["log_loss"] == pytest.approx(result.scores["test"]["log_loss"])
+    assert scores["all"].rows == scores["test"].rows + scores["train"].rows == len(rows)
+
+
+def test_the_weights_are_those_of_the_plain_loop(tmp_path, monkeypatch):
+    def plain(build, train, valid, task, config, **rest):
+        return fit(build, train, valid, task, config)
+
+    run_recipe(recipe(), tmp_path / "trainer")
+    monkeypatch.setattr(recipe_run, "fit_with_trainer", plain)
+    run_recipe(recipe(), tmp_path / "plain")
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("trainer", "plain"))
+    assert one.keys() == two.keys()
+    assert all(value.equal(two[name]) for name, value in one.items())
+
+
+def test_a_fraction_spares_the_test_rows_and_keeps_the_classes():
+    data = load("digits")
+    whole, part = (recipe_run._prepared(data, recipe(f"data.fraction={share}")) for share in (1.0, 0.2))
+    assert whole.rows.split["test"].equal(part.rows.split["test"])
+    for name in ("train", "valid"):
+        rows, kept = (set(one.rows.split[name].tolist()) for one in (whole, part))
+        assert kept < rows
+        shares = [np.bincount(one.rows.all.target[one.rows.split[name]]) for one in (whole, part)]
+        np.testing.assert_allclose(shares[1], 0.2 * shares[0], atol=0.51)
+
+
+def test_rows_without_a_target_are_not_scored(tmp_path):
+    run_recipe(recipe(), tmp_path)
+    saved = SavedModel.load(tmp_path / "model")
+    rows = read_rows("digits", saved.schema)
+    with pytest.raises(DataError, match="rows must have the target 'digit' to be scored, got none"):
+        evaluate_model(saved, replace(rows, target=None))
+    unknown = np.array([None] * len(rows), dtype=object)
+    with pytest.raises(DataError, match="rows must have a known target, got none in 1797 rows"):
+        evaluate_model(saved, replace(rows, target=unknown))
+    unknown[:10] = rows.target[:10]
+    assert evaluate_model(saved, replace(rows, target=unknown))["all"].rows == 10
