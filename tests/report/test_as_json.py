@@ -24,6 +24,16 @@ def test_round_trip_is_exact(comparison: Comparison) -> None:
     assert text.endswith("}\n")
 
 
+def test_findings_of_numbers_and_gaps_in_them_come_back(numbers: Comparison) -> None:
+    assert from_json(to_json(numbers)) == numbers
+    found = numbers.findings
+    diverged = replace(found.curves[0], train=(1.0, math.nan), valid=(math.nan, math.inf), best_epoch=0)
+    again = from_json(to_json(replace(numbers, findings=replace(found, curves=(diverged,)))))
+    (curve,) = again.findings.curves
+    assert curve.train[0] == 1.0
+    assert all(map(math.isnan, (curve.train[1], *curve.valid)))
+
+
 def test_numbers_survive_to_the_last_bit(comparison: Comparison, make_entry: Callable[..., Entry]) -> None:
     entries = (make_entry("exact", [0.1 + 0.2, 1 / 3, 5e-324], parameters=2**63), *comparison.entries)
     assert from_json(to_json(replace(comparison, entries=entries))).entries[0] == entries[0]

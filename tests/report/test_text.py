@@ -50,7 +50,16 @@ def test_recommendation_verdict_and_reliance_are_said(comparison: Comparison) ->
     assert re.search(r"What low_rank leans on.*bottom +\+0\.461 +\+0\.448", text, re.DOTALL)
 
 
-def test_one_seed_has_no_interval_and_says_nothing_of_one(comparison: Comparison) -> None:
+def test_the_interval_of_one_seed_is_over_rows(comparison: Comparison) -> None:
+    assert "95 % interval over test rows and training runs;" in _words(leaderboard_text(comparison))
+    assert "95 % interval over test rows;" in _words(leaderboard_text(replace(comparison, seeds=1)))
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_without_intervals_nothing_is_said_of_them(comparison: Comparison) -> None:
     entries = tuple(replace(entry, test=Interval(mean=entry.test.mean)) for entry in comparison.entries)
     text = leaderboard_text(replace(comparison, seeds=1, entries=entries))
     assert "1 seed," in text
@@ -93,3 +102,15 @@ def test_scores_that_are_not_finite_are_not_available(comparison: Comparison, ma
     gone = make_entry("diverged", [0.5], test=Interval(mean=math.nan), valid=Interval(mean=math.inf))
     text = leaderboard_text(replace(comparison, entries=(*comparison.entries, gone)))
     assert re.search(r"diverged +fusion +n/a +n/a", text)
+
+
+def test_subsets_and_calibration_of_the_recommended_model_have_a_line_each(comparison: Comparison) -> None:
+    text = leaderboard_text(comparison)
+    assert "concat given one modality only, accuracy: top 0.800, bottom 0.850" in text
+    expected = "Calibration error of concat: 0.094; 0.012 with temperature 1.73, fitted on validation rows"
+    assert expected in text
+    assert "low_rank given" not in text
+
+
+def test_numbers_have_no_calibration(numbers: Comparison) -> None:
+    assert "Calibration" not in leaderboard_text(numbers)

@@ -131,10 +131,10 @@ def test_a_fitted_text_is_no_wider_and_keeps_its_ends(text: str, width: int) -> 
 @pytest.mark.parametrize(
     ("seeds", "folds", "runs", "spread"),
     [
-        (1, 1, "1 seed", ""),
-        (3, 1, "3 seeds", "3 seeds"),
-        (1, 5, "5 folds, 1 seed", "5 folds"),
-        (3, 5, "5 folds, 3 seeds", "5 folds"),
+        (1, 1, "1 seed", "test rows"),
+        (3, 1, "3 seeds", "test rows and training runs"),
+        (1, 5, "5 folds, 1 seed", "test rows and training runs"),
+        (3, 5, "5 folds, 3 seeds", "test rows and training runs"),
     ],
 )
 def test_runs_and_what_intervals_are_over(

@@ -3,19 +3,19 @@
 import math
 
 from fuseloom.diagnose.reliance import Reliance
+from fuseloom.report.frame import WIDTH, across_grid
 from fuseloom.report.svg import Axis, element, figure, linear_axis, span, text, tooltip
 from fuseloom.report.words import fit, signed
 
 __all__ = ["bars"]
 
-_WIDTH = 440.0
-_LINE = 54.0
+_LINE = 60.0
 _TOP = 8.0
-_BOTTOM = 42.0
-_BAR = 14.0
-_LEFT = 122.0
-_RIGHT = 62.0
-_LETTERS = 14
+_BOTTOM = 52.0
+_BAR = 16.0
+_LEFT = 104.0
+_RIGHT = 68.0
+_LETTERS = 10
 
 
 def bars(reliance: Reliance, decimals: int) -> str:
@@ -29,13 +29,13 @@ def bars(reliance: Reliance, decimals: int) -> str:
     drops = [*reliance.hidden.values(), *reliance.shuffled.values()]
     low, high = span([0.0, *drops])
     # Room on the left for the number beside a negative bar.
-    axis = linear_axis(low - 0.25 * (high - low) * (low < 0), high, start=_LEFT, end=_WIDTH - _RIGHT, most=5)
+    axis = linear_axis(low - 0.25 * (high - low) * (low < 0), high, start=_LEFT, end=WIDTH - _RIGHT, most=5)
     groups = [
         _group(reliance, name, axis, _TOP + _LINE * (index + 0.5), decimals)
         for index, name in enumerate(reliance.hidden)
     ]
     return figure(
-        _label(reliance, decimals), _grid(reliance, axis, height), *groups, width=_WIDTH, height=height
+        _label(reliance, decimals), _grid(reliance, axis, height), *groups, width=WIDTH, height=height
     )
 
 
@@ -49,21 +49,14 @@ def _label(reliance: Reliance, decimals: int) -> str:
 
 def _grid(reliance: Reliance, axis: Axis, height: float) -> str:
     bottom = height - _BOTTOM
-    lines = [
-        element("line", x1=axis.place(value), x2=axis.place(value), y1=_TOP, y2=bottom, class_="grid")
-        + text(label, axis.place(value), bottom + 16, class_="tick", anchor="middle")
-        for value, label in axis.ticks
-    ]
     zero = element("line", x1=axis.place(0), x2=axis.place(0), y1=_TOP, y2=bottom, class_="zero")
-    middle = (axis.start + axis.end) / 2
-    title = text(f"{reliance.metric} lost (→ worse)", middle, bottom + 34, class_="axis", anchor="middle")
-    return "".join([*lines, zero, title])
+    return across_grid(axis, f"{reliance.metric} lost (→ worse)", top=_TOP, bottom=bottom) + zero
 
 
 def _group(reliance: Reliance, name: str, axis: Axis, y: float, decimals: int) -> str:
     return "".join(
         [
-            text(fit(name, _LETTERS), _LEFT - 14, y + 4.5, class_="name", anchor="end"),
+            text(fit(name, _LETTERS), _LEFT - 14, y + 5, class_="name", anchor="end"),
             _bar("hidden", name, reliance.hidden[name], axis, y - _BAR - 1, decimals),
             _bar("shuffled", name, reliance.shuffled.get(name, math.nan), axis, y + 1, decimals),
         ]
@@ -79,5 +72,5 @@ def _bar(how: str, name: str, drop: float, axis: Axis, y: float, decimals: int) 
         "g",
         tooltip(f"{name} {how}: {signed(drop, decimals)}"),
         element("rect", x=left, y=y, width=max(right - left, 1), height=_BAR, class_=f"bar {how}"),
-        text(signed(drop, decimals), beside[0], y + 11.5, class_="number", anchor=beside[1]),
+        text(signed(drop, decimals), beside[0], y + 13, class_="number", anchor=beside[1]),
     )

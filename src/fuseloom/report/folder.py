@@ -6,6 +6,7 @@ from fuseloom.comparison.result import Comparison
 from fuseloom.errors import RunError
 from fuseloom.report.as_json import to_json
 from fuseloom.report.html import to_html
+from fuseloom.train.files import write_whole
 
 __all__ = ["write_report"]
 
@@ -25,6 +26,6 @@ def write_report(comparison: Comparison, folder: str | Path) -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            Path(folder, name).write_text(content, encoding="utf-8", newline="\n")
+            write_whole(Path(folder, name), content)
     except OSError as error:
         raise RunError(f"folder must be writable, got {str(folder)!r}: {error.strerror}.") from None

@@ -12,7 +12,10 @@ from fuseloom.comparison.result import Comparison, Entry
 from fuseloom.errors import MissingExtraError
 from fuseloom.report import words
 from fuseloom.report.bars import bars
+from fuseloom.report.curves import curves
+from fuseloom.report.ladder import ladder
 from fuseloom.report.scatter import LATENCY, PARAMETERS, scatter, undrawn
+from fuseloom.report.squares import against_true, reliability
 from fuseloom.report.svg import element, marker
 from fuseloom.report.whiskers import NARROW, WIDE, whiskers
 
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["to_html"]
 
-_SHOWN_ROWS = 50
+_ROWS_PER_PAGE = 50
+_MOST_PAGES = 20
+_MOST_CLASSES = 20
 
 
 def to_html(comparison: Comparison) -> str:
@@ -36,9 +41,12 @@ def to_html(comparison: Comparison) -> str:
     """
     decimals = words.score_decimals(comparison)
     environment = _environment(decimals)
+    template = environment.get_template("template.html")
     script = _resource("sort.js")
-    page = environment.from_string(_resource("template.html")).render(
+    page = template.render(
         comparison=comparison,
+        findings=comparison.findings,
+        sections=_sections(comparison),
         recommended=_recommended(comparison),
         style=_resource("style.css"),
         script=script,
@@ -47,22 +55,23 @@ def to_html(comparison: Comparison) -> str:
         plots=_plots(comparison, decimals),
         marks={role: _legend_mark(role) for role in ("fusion", "unimodal", "baseline")},
         config=_flat(comparison.config),
-        spread=words.spread(comparison),
         total_rows=sum(comparison.data.rows.values()),
-        shown_rows=_SHOWN_ROWS,
+        pages=_pages(comparison.data.set_aside),
+        balance=list(comparison.findings.health.balance.items())[:_MOST_CLASSES],
     )
     return f"{page}\n"
 
 
 def _environment(decimals: int) -> "Environment":
     try:
-        from jinja2 import Environment, StrictUndefined
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
     except ImportError:
         raise MissingExtraError(
             "The HTML report needs jinja2. Install it with: pip install 'fuseloom[workbench]'"
         ) from None
     environment = Environment(
         autoescape=True,
+        loader=FunctionLoader(_resource),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -101,7 +110,47 @@ def _recommended(comparison: Comparison) -> Entry | None:
     return next((entry for entry in comparison.entries if entry.name == name), None)
 
 
+def _sections(comparison: Comparison) -> list[tuple[str, str]]:
+    """Where each section stands and what it is called, for those that the page has."""
+    found = comparison.findings
+    every = [
+        ("leaderboard", "Leaderboard", True),
+        ("scores", "Scores", True),
+        ("contenders", "As good as the best", comparison.recommendation.contenders),
+        ("costs", "Costs", True),
+        ("reliance", "Reliance", comparison.reliance),
+        ("subsets", "Subsets", found.subsets),
+        ("curves", "Learning curves", found.curves),
+        ("confusion", "Confusion", found.confusion),
+        ("fitted", "Predicted and true", found.fitted),
+        ("calibration", "Calibration", found.calibration),
+        ("disagreements", "Disagreement", found.disagreements),
+        ("data", "Data", True),
+        ("aside", "Set aside", True),
+        ("measured", "Method", True),
+        ("repeat", "Repeat", True),
+    ]
+    return [(anchor, title) for anchor, title, there in every if there]
+
+
+def _pages(set_aside: Sequence[tuple[str, str]]) -> list[list[tuple[int, str, str, str]]]:
+    """Number, file, row and reason of the rows set aside, page by page."""
+    rows = [
+        (number, *_place(where), reason)
+        for number, (where, reason) in enumerate(set_aside[: _MOST_PAGES * _ROWS_PER_PAGE], start=1)
+    ]
+    return [rows[start : start + _ROWS_PER_PAGE] for start in range(0, len(rows), _ROWS_PER_PAGE)]
+
+
+def _place(where: str) -> tuple[str, str]:
+    """File and row of a place such as ``reviews.csv:17``; what is not of that form is all file."""
+    file, _, row = where.rpartition(":")
+    return (file, row) if file and row.isdecimal() else (where, "")
+
+
 def _plots(comparison: Comparison, decimals: int) -> dict[str, Any]:
+    found, higher = comparison.findings, comparison.higher_is_better
+    models = dict.fromkeys(curve.model for curve in found.curves)
     return {
         "scores": [
             whiskers(comparison, WIDE, class_="wide"),
@@ -109,6 +158,10 @@ def _plots(comparison: Comparison, decimals: int) -> dict[str, Any]:
         ],
         "costs": [(cost.title, scatter(comparison, cost), undrawn(comparison, cost)) for cost in _COSTS],
         "reliance": [(reliance, bars(reliance, decimals)) for reliance in comparison.reliance],
+        "subsets": [(one, ladder(one, decimals, higher_is_better=higher)) for one in found.subsets],
+        "curves": [(name, curves([c for c in found.curves if c.model == name])) for name in models],
+        "calibration": [(one, reliability(one)) for one in found.calibration],
+        "fitted": [(one, against_true(one)) for one in found.fitted],
     }
 
 

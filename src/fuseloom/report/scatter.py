@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fuseloom.comparison.result import Comparison, Entry
+from fuseloom.report.frame import BOTTOM, HEIGHT, LEFT, LETTER, RIGHT, TOP, WIDTH, across_grid, up_grid
 from fuseloom.report.scale import in_scale
 from fuseloom.report.svg import Axis, element, figure, linear_axis, log_axis, marker, span, text, tooltip
 from fuseloom.report.words import columns, compact, fit, milliseconds, score, score_decimals
@@ -24,15 +25,11 @@ class Cost:
 PARAMETERS = Cost(title="parameters", of=lambda entry: entry.parameters, name=compact)
 LATENCY = Cost(title="time to predict one row", of=lambda entry: entry.latency_ms, name=milliseconds)
 
-_WIDTH = 440.0
-_HEIGHT = 340.0
-_LETTERS = 22
-_LETTER_WIDTH = 7.2
+_LETTERS = 16
 _MOST_LABELS = 14
-_FROM_LEFT, _FROM_RIGHT, _FROM_TOP, _FROM_BOTTOM = 58.0, 16.0, 28.0, 46.0
 Box = tuple[float, float, float, float]
 Place = tuple[float, float, str]
-_DIRECTION: Box = (_FROM_LEFT, 0, _FROM_LEFT + 64, 16)
+_DIRECTION: Box = (LEFT, 0, LEFT + 9 * LETTER, TOP - 8)
 
 
 def scatter(comparison: Comparison, cost: Cost) -> str:
@@ -51,12 +48,13 @@ def scatter(comparison: Comparison, cost: Cost) -> str:
     return figure(
         f"Test {comparison.metric} against {cost.title} of {len(entries)} models; no other model is better "
         f"and cheaper than: {', '.join(entry.name for entry in front)}.",
-        _grid(comparison, cost, across, up),
+        up_grid(up, "↑ better" if comparison.higher_is_better else "↓ better"),
+        across_grid(across, f"{cost.title} (← cheaper)", top=TOP, bottom=BOTTOM),
         element("polyline", points=path, class_="front"),
         *(_point(comparison, cost, entry, points[entry.name]) for entry in entries),
         *_labels(_by_weight(comparison, entries, front)[:_MOST_LABELS], points),
-        width=_WIDTH,
-        height=_HEIGHT,
+        width=WIDTH,
+        height=HEIGHT,
     )
 
 
@@ -73,13 +71,13 @@ def _drawn(comparison: Comparison, cost: Cost) -> list[Entry]:
 
 def _cost_axis(cost: Cost, entries: Sequence[Entry]) -> Axis:
     low, high = span(cost.of(entry) for entry in entries) if entries else (1.0, 10.0)
-    return log_axis(low / 1.25, high * 1.25, start=_FROM_LEFT, end=_WIDTH - _FROM_RIGHT, name=cost.name)
+    return log_axis(low / 1.25, high * 1.25, start=LEFT, end=RIGHT, name=cost.name)
 
 
 def _score_axis(entries: Sequence[Entry]) -> Axis:
     low, high = span(entry.test.mean for entry in entries)
     margin = 0.08 * (high - low)
-    return linear_axis(low - margin, high + margin, start=_HEIGHT - _FROM_BOTTOM, end=_FROM_TOP)
+    return linear_axis(low - margin, high + margin, start=BOTTOM, end=TOP)
 
 
 def _front(entries: Iterable[Entry], cost: Cost, *, higher_is_better: bool) -> list[Entry]:
@@ -90,28 +88,6 @@ def _front(entries: Iterable[Entry], cost: Cost, *, higher_is_better: bool) -> l
         if not front or sign * entry.test.mean < sign * front[-1].test.mean:
             front.append(entry)
     return front
-
-
-def _grid(comparison: Comparison, cost: Cost, across: Axis, up: Axis) -> str:
-    lines = [
-        element("line", x1=across.start, x2=across.end, y1=up.place(value), y2=up.place(value), class_="grid")
-        + text(label, across.start - 8, up.place(value) + 4, class_="tick", anchor="end")
-        for value, label in up.ticks
-    ]
-    lines += [
-        element("line", x1=across.place(value), x2=across.place(value), y1=up.end, y2=up.start, class_="grid")
-        + text(label, across.place(value), up.start + 18, class_="tick", anchor="middle")
-        for value, label in across.ticks
-    ]
-    direction = "↑ better" if comparison.higher_is_better else "↓ better"
-    title = f"{cost.title} (← cheaper)"
-    return "".join(
-        [
-            *lines,
-            text(title, (across.start + across.end) / 2, _HEIGHT - 6, class_="axis", anchor="middle"),
-            text(direction, across.start, 12, class_="axis"),
-        ]
-    )
 
 
 def _point(comparison: Comparison, cost: Cost, entry: Entry, at: tuple[float, float]) -> str:
@@ -141,7 +117,7 @@ def _labels(names: Iterable[str], points: dict[str, tuple[float, float]]) -> lis
     placed = []
     for name in names:
         shown = fit(name, _LETTERS)
-        for (x, y, anchor), box in _places(points[name], columns(shown) * _LETTER_WIDTH):
+        for (x, y, anchor), box in _places(points[name], columns(shown) * LETTER):
             if _inside(box) and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 placed.append(text(shown, x, y, class_="label", anchor=anchor))
@@ -153,14 +129,14 @@ def _places(point: tuple[float, float], width: float) -> list[tuple[Place, Box]]
     """Where a label may stand around its dot, best first, with the room it takes there."""
     x, y = point
     places: list[Place] = [
-        (x + 13, y + 4, "start"),
-        (x - 13, y + 4, "end"),
+        (x + 13, y + 5, "start"),
+        (x - 13, y + 5, "end"),
         (x, y - 14, "middle"),
-        (x, y + 24, "middle"),
+        (x, y + 27, "middle"),
         (x + 9, y - 13, "start"),
-        (x + 9, y + 21, "start"),
+        (x + 9, y + 24, "start"),
         (x - 9, y - 13, "end"),
-        (x - 9, y + 21, "end"),
+        (x - 9, y + 24, "end"),
     ]
     return [(place, _room(place, width)) for place in places]
 
@@ -168,11 +144,11 @@ def _places(point: tuple[float, float], width: float) -> list[tuple[Place, Box]]
 def _room(place: Place, width: float) -> Box:
     x, y, anchor = place
     left = x - {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * width
-    return (left - 2, y - 10, left + width + 2, y + 3)
+    return (left - 2, y - 13, left + width + 2, y + 4)
 
 
 def _inside(box: Box) -> bool:
-    return box[0] >= _FROM_LEFT and box[2] <= _WIDTH and box[1] >= 0 and box[3] <= _HEIGHT - _FROM_BOTTOM
+    return box[0] >= LEFT and box[2] <= WIDTH and box[1] >= 0 and box[3] <= BOTTOM
 
 
 def _overlap(one: Box, other: Box) -> bool:

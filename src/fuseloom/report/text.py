@@ -42,6 +42,7 @@ def leaderboard_text(comparison: Comparison) -> str:
         _wrapped(f"Recommendation: {comparison.recommendation.sentence}"),
         _wrapped(f"Verdict: {comparison.recommendation.verdict}."),
         *(_reliance_block(reliance, decimals) for reliance in comparison.reliance),
+        *(_wrapped(line) for line in _findings(comparison, decimals)),
     ]
     return "\n\n".join(blocks)
 
@@ -78,8 +79,8 @@ def _cells(entry: Entry, decimals: int) -> list[str]:
 
 def _legend(comparison: Comparison) -> str:
     parts = ["* recommended", "sorted by validation score"]
-    if over := spread(comparison):
-        parts.append(f"[low, high] = 95 % interval over {over}")
+    if any(entry.test.low is not None for entry in comparison.entries):
+        parts.append(f"[low, high] = 95 % interval over {spread(comparison)}")
     return "; ".join([*parts, "Train per run, Predict per row, Memory of one training step."])
 
 
@@ -94,6 +95,22 @@ def _reliance_block(reliance: Reliance, decimals: int) -> str:
     ]
     table = _table([["", "Modality", "Hidden", "Shuffled"], *rows])
     return "\n".join([_wrapped(title), *table])
+
+
+def _findings(comparison: Comparison, decimals: int) -> Iterator[str]:
+    """A line each on what the recommended model does with less, and on its probabilities."""
+    name = comparison.recommendation.name
+    for subsets in comparison.findings.subsets:
+        if subsets.model == name:
+            single = [one for one in subsets.scores if len(one.modalities) == 1]
+            parts = (f"{one.modalities[0]} {score(one.score, decimals)}" for one in single)
+            yield f"{name} given one modality only, {subsets.metric}: {', '.join(parts)}"
+    for one in comparison.findings.calibration:
+        if one.model == name:
+            yield (
+                f"Calibration error of {name}: {one.before.error:.3f}; {one.after.error:.3f} with "
+                f"temperature {one.temperature:.2f}, fitted on validation rows"
+            )
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from fuseloom.comparison.result import Comparison, Entry
+from fuseloom.report.frame import WIDTH, across_grid
 from fuseloom.report.scale import in_scale
 from fuseloom.report.svg import Axis, element, figure, linear_axis, marker, span, text, tooltip
 from fuseloom.report.words import fit, interval_text, score, score_decimals
@@ -29,10 +30,10 @@ class Layout:
     """How far the name stands above its dots."""
 
 
-WIDE = Layout(width=1000, left=290, right=84, line=28, letters=34, names_above=0)
-NARROW = Layout(width=360, left=12, right=62, line=46, letters=40, names_above=18)
+WIDE = Layout(width=1000, left=310, right=84, line=30, letters=34, names_above=0)
+NARROW = Layout(width=WIDTH, left=12, right=70, line=54, letters=34, names_above=20)
 _TOP = 8.0
-_BOTTOM = 40.0
+_BOTTOM = 52.0
 
 
 def whiskers(comparison: Comparison, layout: Layout, *, class_: str) -> str:
@@ -85,18 +86,9 @@ def _label(comparison: Comparison) -> str:
 
 
 def _grid(axis: Axis, height: float, comparison: Comparison) -> str:
-    bottom = height - _BOTTOM
-    lines = (
-        element("line", x1=axis.place(value), x2=axis.place(value), y1=_TOP, y2=bottom, class_="grid")
-        + text(label, axis.place(value), bottom + 16, class_="tick", anchor="middle")
-        for value, label in axis.ticks
-    )
     direction = "better →" if comparison.higher_is_better else "← better"
-    middle = (axis.start + axis.end) / 2
-    title = text(
-        f"test {comparison.metric} ({direction})", middle, bottom + 34, class_="axis", anchor="middle"
-    )
-    return "".join(lines) + title
+    title = f"test {comparison.metric} ({direction})"
+    return across_grid(axis, title, top=_TOP, bottom=height - _BOTTOM)
 
 
 def _line(comparison: Comparison, entry: Entry, axis: Axis, layout: Layout, y: float) -> str:
@@ -104,7 +96,7 @@ def _line(comparison: Comparison, entry: Entry, axis: Axis, layout: Layout, y: f
     chosen = entry.name == comparison.recommendation.name
     name = ("★ " if chosen else "") + fit(entry.name, layout.letters)
     dots_y = y + layout.names_above / 2 - 2
-    name_at = (layout.left - 16, y + 4.5, "end") if layout.names_above == 0 else (2, y - 5, "start")
+    name_at = (layout.left - 16, y + 5, "end") if layout.names_above == 0 else (2, y - 6, "start")
     band = element("rect", x=0, y=y - layout.line / 2, width=layout.width, height=layout.line, class_="band")
     return element(
         "g",

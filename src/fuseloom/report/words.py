@@ -85,10 +85,9 @@ def runs(comparison: Comparison) -> str:
 
 
 def spread(comparison: Comparison) -> str:
-    """What the intervals of scores are over: ``5 folds``, ``3 seeds``, or nothing."""
-    if comparison.data.folds > 1:
-        return _many(comparison.data.folds, "fold")
-    return _many(comparison.seeds, "seed") if comparison.seeds > 1 else ""
+    """What the intervals of scores are over: ``test rows``, and ``training runs`` where there are several."""
+    several = comparison.seeds > 1 or comparison.data.folds > 1
+    return "test rows and training runs" if several else "test rows"
 
 
 def _many(count: int, what: str) -> str:

@@ -1,0 +1,99 @@
+"""A model given some of its modalities only: one line per subset with its score and interval."""
+
+import math
+
+from fuseloom.diagnose.subsets import Subsets, SubsetScore
+from fuseloom.report.frame import LETTER, WIDTH, across_grid
+from fuseloom.report.svg import Axis, element, figure, linear_axis, marker, span, text, tooltip
+from fuseloom.report.words import columns, fit, score
+
+__all__ = ["ladder", "subset_name"]
+
+_LINE = 54.0
+_TOP = 8.0
+_BOTTOM = 52.0
+_LEFT = 12.0
+_RIGHT = 70.0
+
+
+def subset_name(one: SubsetScore, most: int) -> str:
+    """What a model was given: ``all modalities``, or names joined by a plus; ``most`` modalities are all.
+
+    Example:
+        >>> subset_name(SubsetScore(modalities=("text", "image"), score=0.9, drop=0.0), 3)
+        'text + image'
+    """
+    several = len(one.modalities) > 1 and len(one.modalities) == most
+    return "all modalities" if several else " + ".join(one.modalities)
+
+
+def ladder(subsets: Subsets, decimals: int, *, higher_is_better: bool) -> str:
+    """The scores of all subsets as inline SVG; a square is a model trained on that modality alone.
+
+    Args:
+        subsets: Of one model.
+        decimals: Of the numbers.
+        higher_is_better: Whether a score is better the higher it is.
+    """
+    height = _TOP + _LINE * len(subsets.scores) + _BOTTOM
+    sign = 1 if higher_is_better else -1
+    axis = _axis(subsets, sign)
+    full = subsets.scores[0].score
+    lines = [
+        _line(subsets, one, axis, (full, sign), _TOP + _LINE * (index + 0.5), decimals)
+        for index, one in enumerate(subsets.scores)
+    ]
+    direction = "better →" if higher_is_better else "← better"
+    return figure(
+        _label(subsets, decimals),
+        across_grid(axis, f"test {subsets.metric} ({direction})", top=_TOP, bottom=height - _BOTTOM),
+        element("line", x1=axis.place(full), x2=axis.place(full), y1=_TOP, y2=height - _BOTTOM, class_="zero")
+        if math.isfinite(full)
+        else "",
+        *lines,
+        width=WIDTH,
+        height=height,
+    )
+
+
+def _ends(one: SubsetScore, full: float, sign: int) -> tuple[float, float]:
+    """Where the interval of the difference puts the score, seen from that of all modalities."""
+    if one.low is None or one.high is None:
+        return one.score, one.score
+    low, high = sorted((full - sign * one.high, full - sign * one.low))
+    return low, high
+
+
+def _axis(subsets: Subsets, sign: int) -> Axis:
+    full = subsets.scores[0].score
+    ends = [end for one in subsets.scores for end in (*_ends(one, full, sign), one.score, one.alone)]
+    low, high = span(end for end in ends if end is not None)
+    margin = 0.04 * (high - low)
+    return linear_axis(low - margin, high + margin, start=_LEFT, end=WIDTH - _RIGHT - 14, most=4)
+
+
+def _line(
+    subsets: Subsets, one: SubsetScore, axis: Axis, full: tuple[float, int], y: float, decimals: int
+) -> str:
+    name = subset_name(one, len(subsets.scores[0].modalities))
+    letters = int(WIDTH / LETTER) - 2
+    low, high = _ends(one, *full)
+    y += 8
+    parts = [
+        tooltip(f"{name}: {score(one.score, decimals)}"),
+        text(name if columns(name) <= letters else fit(name, letters), 2, y - 14, class_="name"),
+        text(score(one.score, decimals), WIDTH - 4, y + 5, class_="number", anchor="end"),
+    ]
+    if high > low:
+        parts.append(element("line", x1=axis.place(low), x2=axis.place(high), y1=y, y2=y, class_="whisker"))
+    if one.alone is not None and math.isfinite(one.alone):
+        parts.append(marker("unimodal", axis.place(one.alone), y))
+    if math.isfinite(one.score):
+        parts.append(marker("fusion", axis.place(one.score), y))
+    return element("g", *parts, class_="entry fusion")
+
+
+def _label(subsets: Subsets, decimals: int) -> str:
+    most = len(subsets.scores[0].modalities)
+    shown = "; ".join(f"{subset_name(one, most)} {score(one.score, decimals)}" for one in subsets.scores[:15])
+    return f"Test {subsets.metric} of {subsets.model} given: {shown}."
