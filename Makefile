@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv; torch is large, the first time takes minutes."
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows --group
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workbench]' --group dev
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]' --group dev
 	@touch $@
 
 demo: $(STAMP) ## Compare fusions on the embedded digits, then predict a few rows

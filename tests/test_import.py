@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "pandas", "sklearn", "matplotlib", "jinja2"}
+HEAVY = {
+    "torch",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "jinja2",
+    "lightning",
+    "jsonargparse",
+    "timm",
+    "transformers",
+}
+HELPED = ("compare", "data", "doctor", "evaluate", "predict", "recipe", "sweep", "train", "verify")
 ROOT = Path(__file__).parents[1]
 
 
@@ -32,7 +43,7 @@ def test_the_package_and_its_lists_need_nothing_heavy(call: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("--version",), ("compare", "--help"), ("predict", "--help")]
+    "arguments", [("--help",), ("--version",), *((command, "--help") for command in HELPED)]
 )
 def test_the_command_line_explains_itself_without_anything_heavy(arguments: tuple[str, ...]) -> None:
     seen = imported("-m", "fuseloom", *arguments)

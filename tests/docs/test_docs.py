@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fuseloom.comparison.findings import Findings
 from fuseloom.comparison.result import (
     Comparison,
     DataSummary,
@@ -18,6 +19,7 @@ from fuseloom.comparison.result import (
     ModalitySummary,
     Recommendation,
 )
+from fuseloom.diagnose.health import Health
 from fuseloom.report import to_json
 
 ROOT = Path(__file__).parents[2]
@@ -146,7 +148,10 @@ def comparison() -> Comparison:
         best_unimodal="text",
         best_fusion="concat",
         gain=score,
+        rows_needed=None,
+        contenders=(),
     )
+    health = Health(balance={}, spread={}, missing={}, constant={}, num_duplicates=0, duplicates=())
     data = DataSummary(
         name="reviews",
         modalities=(ModalitySummary(name="text", kind="text", shape="text", missing=0),),
@@ -166,6 +171,15 @@ def comparison() -> Comparison:
         entries=(entry("concat"), entry("text")),
         recommendation=recommendation,
         reliance=(),
+        findings=Findings(
+            subsets=(),
+            curves=(),
+            calibration=(),
+            confusion=(),
+            fitted=(),
+            disagreements=(),
+            health=health,
+        ),
         command="fuseloom compare",
         config={},
         environment={"torch": torch.__version__},

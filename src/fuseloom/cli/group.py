@@ -10,7 +10,7 @@ from fuseloom.errors import FuseloomError
 
 __all__ = ["VERBS", "fuseloom"]
 
-VERBS = ("compare", "list", "predict", "verify")
+VERBS = ("compare", "data", "doctor", "evaluate", "list", "predict", "recipe", "sweep", "train", "verify")
 
 
 class _Verbs(click.Group):

@@ -1,24 +1,43 @@
-"""``fuseloom list``: the fusion parts with their claims."""
+"""``fuseloom list``: everything that has a name, fusions with their claims."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from fnmatch import fnmatchcase
+from typing import Any
 
 import click
 
 __all__ = ["list"]
 
+_KINDS = ("exchange", "merge", "encoder", "task", "data", "metric", "recipe")
+
 
 @click.command(
     epilog="""\b
-Example:
+Examples:
   $ fuseloom list 'low_*'
-  low_rank  merge  multiplicative  Rank-R factorisation of the outer product of all modalities (LMF)."""
+  low_rank  merge  multiplicative  Rank-R factorisation of the outer product of all modalities (LMF).
+  $ fuseloom list --kind metric"""
 )
 @click.argument("pattern", default="*")
-@click.option("--kind", type=click.Choice(["exchange", "merge"]), help="Only parts of this kind.")
-@click.option("--json", "as_json", is_flag=True, help="Whole cards as JSON.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only names of this kind; by default fusions.")
+@click.option("--json", "as_json", is_flag=True, help="Whole cards, or what a line says, as JSON.")
 def list(pattern: str, kind: str | None, as_json: bool) -> None:  # noqa: A001  the verb's name
-    """List fusion parts whose name matches PATTERN."""
+    """List fusion parts, encoders, tasks, data sets, metrics or recipes whose name matches PATTERN."""
+    if kind in (None, "exchange", "merge"):
+        _list_fusions(pattern, kind, as_json=as_json)
+        return
+    named = {name: text for name, text in _NAMED[kind or ""]().items() if fnmatchcase(name, pattern)}
+    if as_json:
+        click.echo(json.dumps(named, indent=1))
+        return
+    wide = max(map(len, named), default=0)
+    for name, text in named.items():
+        click.echo(f"{name:{wide}}  {text}".rstrip())
+
+
+def _list_fusions(pattern: str, kind: str | None, *, as_json: bool) -> None:
     from fuseloom.registry import list_fusions, lookup
 
     parts = {name: lookup(name) for name in list_fusions(pattern, kind=kind)}
@@ -28,3 +47,46 @@ def list(pattern: str, kind: str | None, as_json: bool) -> None:  # noqa: A001  
     wide = max(map(len, parts), default=0)
     for name, part in parts.items():
         click.echo(f"{name:{wide}}  {part.kind:8}  {part.card.interaction:14}  {part.card.summary}")
+
+
+def _registered(kind: str) -> dict[str, str]:
+    """Name -> first line of its docstring."""
+    from fuseloom.registry import list_names, lookup
+
+    return {name: _first_line(lookup(name, kind=kind)) for name in list_names(kind=kind)}
+
+
+def _data() -> dict[str, str]:
+    from fuseloom.data.named import EMBEDDED, list_sets
+
+    return {name: "embedded" if name in EMBEDDED else "give its folder" for name in list_sets()}
+
+
+def _metrics() -> dict[str, str]:
+    from fuseloom.registry import list_names, lookup
+
+    found: dict[str, str] = {}
+    for name in list_names(kind="task"):
+        for metric, one in lookup(name, kind="task").metrics.items():
+            way = "higher is better" if one.higher_is_better else "lower is better"
+            found[metric] = f"{found[metric]}, {name}" if metric in found else f"{way}; {name}"
+    return found
+
+
+def _recipes() -> dict[str, str]:
+    from fuseloom.train.recipe import list_recipes, read_recipe
+
+    return {name: read_recipe(name).summary for name in list_recipes()}
+
+
+def _first_line(cls: Any) -> str:
+    return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+_NAMED: Mapping[str, Callable[[], dict[str, str]]] = {
+    "encoder": lambda: _registered("encoder"),
+    "task": lambda: _registered("task"),
+    "data": _data,
+    "metric": _metrics,
+    "recipe": _recipes,
+}

@@ -1,0 +1,47 @@
+"""``fuseloom evaluate``: how good a saved model is on rows whose answer is known."""
+
+from pathlib import Path
+
+import click
+
+__all__ = ["evaluate"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  $ fuseloom evaluate runs/train-digits digits
+  $ fuseloom evaluate runs/reviews later.csv --json"""
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("rows")
+@click.option("--json", "as_json", is_flag=True, help="Print one object: split, then metric, then score.")
+def evaluate(model: Path, rows: str, as_json: bool) -> None:
+    """Score MODEL, a run folder or a saved model, with every metric of its task on ROWS.
+
+    ROWS has the columns (or arrays) that the model was trained on, and the target. Rows that say which
+    split they are of are scored split by split besides; rows whose target is not known are left out.
+    """
+    import json
+
+    from fuseloom.comparison.evaluate import evaluate_model
+    from fuseloom.data import read_rows
+    from fuseloom.train.saved import SavedModel
+
+    saved = SavedModel.load(model / "model" if (model / "model").is_dir() else model)
+    dataset = read_rows(rows, saved.schema)
+    for row in dataset.set_aside:
+        click.echo(f"set aside {row.where}: {row.reason}", err=True)
+    scores = evaluate_model(saved, dataset)
+    if as_json:
+        click.echo(
+            json.dumps({split: {"rows": s.rows, **s.metrics} for split, s in scores.items()}, indent=1)
+        )
+        return
+    wide = max(len(metric) for one in scores.values() for metric in one.metrics)
+    click.echo(" " * wide + "".join(f"  {split:>10}" for split in scores))
+    click.echo(f"{'rows':{wide}}" + "".join(f"  {one.rows:10,}" for one in scores.values()))
+    for metric in next(iter(scores.values())).metrics:
+        found = [one.metrics[metric] for one in scores.values()]
+        cells = (f"  {'-':>10}" if score is None else f"  {score:10.4f}" for score in found)
+        click.echo(f"{metric:{wide}}" + "".join(cells))

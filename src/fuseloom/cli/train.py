@@ -1,0 +1,115 @@
+"""``fuseloom train``: one model, by a recipe or on data of your own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from fuseloom.comparison.recipe_run import RecipeResult
+
+__all__ = ["result_text", "train"]
+
+_KEYS = {
+    "fusion": "model.fusion",
+    "target": "data.read.target",
+    "id_column": "data.read.id_column",
+    "split_column": "data.read.split_column",
+    "group_column": "data.read.group_column",
+    "task": "data.task",
+    "fraction": "data.fraction",
+    "seed": "fit.seed",
+}
+_LISTS = ("text", "tabular", "image", "audio", "array")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  $ fuseloom train digits
+  $ fuseloom train digits --set fit.lr=1e-3 --set model.fusion=film --fraction 0.1
+  $ fuseloom train my.yaml --seed 1 --out runs/second
+  $ fuseloom train reviews.csv --target score --text review --tabular price,stars --fusion film"""
+)
+@click.argument("source", metavar="RECIPE_OR_DATA")
+@click.option("--set", "settings", multiple=True, metavar="KEY.SUB=VALUE", help="Change a setting.")
+@click.option("--fusion", metavar="[EXCHANGE+]MERGE", help="Short for --set model.fusion=...")
+@click.option("--target", help="Column to predict, or key of labels.csv.")
+@click.option("--text", multiple=True, metavar="[NAME=]COL", help="A text column: one modality each.")
+@click.option("--tabular", multiple=True, metavar="[NAME=]COL,COL", help="Columns that are one modality.")
+@click.option("--image", multiple=True, metavar="[NAME=]COL", help="A column of paths of pictures.")
+@click.option("--audio", multiple=True, metavar="[NAME=]COL", help="A column of paths of recordings.")
+@click.option("--array", multiple=True, metavar="[NAME=]COL", help="A column of paths of .npy files.")
+@click.option("--id", "id_column", metavar="COL", help="Column that names the rows.")
+@click.option("--split", "split_column", metavar="COL", help="Column with train, valid and test.")
+@click.option("--group", "group_column", metavar="COL", help="Column of what no two splits may share.")
+@click.option("--task", help="Told from the target by default.")
+@click.option("--fraction", type=float, help="Share of the training and validation rows, by class.")
+@click.option("--seed", type=int, help="Of the weights, the order of rows and dropout.")
+@click.option("--logger", "loggers", multiple=True, metavar="NAME", help="tensorboard or mlflow.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/train-NAME.")
+@click.option("--overwrite", is_flag=True, help="Remove the run that the folder holds.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train(source: str, settings: tuple[str, ...], **options: Any) -> None:
+    """Train one model: RECIPE_OR_DATA is a recipe (a name or a YAML file) or data as `compare` takes them.
+
+    A killed run goes on where it stopped, in the middle of an epoch, to the very same weights. The run
+    folder holds the resolved recipe, the losses of each epoch, checkpoints, the test predictions, all
+    scores and the model, which `fuseloom predict` serves. `fuseloom recipe NAME` prints a recipe.
+    """
+    import json
+    from dataclasses import asdict
+
+    from fuseloom.comparison.recipe_run import run_recipe
+
+    out, overwrite, as_json = (options.pop(name) for name in ("out", "overwrite", "as_json"))
+    recipe = _recipe(source, [*_overrides(options), *settings])
+    result = run_recipe(
+        recipe,
+        out if out is not None else Path("runs") / f"train-{recipe.name}",
+        overwrite=overwrite,
+        progress=lambda line: click.echo(line, err=True),
+    )
+    if result is not None:
+        click.echo(json.dumps(asdict(result), indent=1) if as_json else result_text(result))
+
+
+def result_text(result: "RecipeResult") -> str:
+    """Scores of a run as a table for a terminal."""
+    metrics = list(result.scores["test"])
+    wide = max(map(len, metrics))
+    loss = "none (diverged)" if result.valid_loss is None else f"{result.valid_loss:.4f}"
+    rows = ", ".join(f"{count} {split}" for split, count in result.rows.items())
+    head = (
+        f"{result.name}, seed {result.seed}: {result.epochs} epochs in {result.train_s:.1f} s, "
+        f"{result.parameters:,} parameters, validation loss {loss}\nrows: {rows}\n"
+    )
+    lines = [f"{'':{wide}}  {'valid':>8}  {'test':>8}"]
+    for metric in metrics:
+        cells = (_cell(result.scores[split][metric]) for split in ("valid", "test"))
+        lines.append(f"{metric:{wide}}  " + "  ".join(cells))
+    return head + "\n" + "\n".join(lines)
+
+
+def _cell(score: float | None) -> str:
+    return f"{'-':>8}" if score is None else f"{score:8.4f}"
+
+
+def _recipe(source: str, overrides: list[str]) -> Any:
+    from fuseloom.train.recipe import list_recipes, read_recipe
+
+    if source.endswith((".yaml", ".yml")) or source in list_recipes():
+        return read_recipe(source, overrides)
+    named = [f"data.source={source}", f"name={Path(source).resolve().stem}"]
+    return read_recipe(None, [*named, *overrides])
+
+
+def _overrides(options: dict[str, Any]) -> list[str]:
+    """The settings that short options stand for."""
+    import json
+
+    found = [
+        f"{_KEYS[name]}={value}" for name, value in options.items() if name in _KEYS and value is not None
+    ]
+    found += [f"data.read.{name}={json.dumps(options[name])}" for name in _LISTS if options[name]]
+    return [*found, *([f"trainer.loggers={json.dumps(options['loggers'])}"] if options["loggers"] else [])]

@@ -1,0 +1,113 @@
+"""train, evaluate, recipe, list and doctor as a person uses them."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from fuseloom.cli import doctor
+from fuseloom.cli.group import fuseloom
+
+QUICK = ["--set", "fit.max_epochs=2", "--set", "trainer.accelerator=cpu", "--set", "model.dim=8"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(fuseloom, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def table(tmp_path):
+    words = {"good": "warm and light", "bad": "torn and thin"}
+    scores = ["good", "bad"] * 40
+    lines = [f"{words[score]},{number % 7},{score}" for number, score in enumerate(scores)]
+    path = tmp_path / "reviews.csv"
+    path.write_text("\n".join(["review,price,score", *lines]), encoding="utf-8")
+    return path
+
+
+def test_a_table_is_trained_on_served_and_scored(table, tmp_path):
+    columns = ["--target", "score", "--text", "review", "--tabular", "price", "--fusion", "film"]
+    done = run("train", table, *columns, "--seed", 3, "--out", tmp_path / "run", *QUICK)
+    assert done.exit_code == 0, done.output
+    assert "reviews, seed 3: 2 epochs" in done.stdout
+    assert "epoch 2: training loss" in done.stderr
+    assert "fusion: film" in (tmp_path / "run" / "config.yaml").read_text()
+    assert run("predict", tmp_path / "run", table).stdout.startswith("id,prediction,p_bad,p_good")
+    scored = json.loads(run("evaluate", tmp_path / "run", table, "--json").stdout)
+    assert scored["all"]["rows"] == 80
+    assert set(scored["all"]) >= {"accuracy", "auc", "log_loss"}
+    assert "accuracy" in run("evaluate", tmp_path / "run" / "model", table).stdout
+
+
+def test_the_result_as_json_and_a_changed_recipe(tmp_path):
+    quick = [*QUICK, "--fraction", "0.2", "--json"]
+    done = run("train", "digits", "--set", "model.fusion=sum", "--out", tmp_path / "run", *quick)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["rows"]["train"] < 300
+    again = run("train", "digits", "--out", tmp_path / "run", *quick)
+    assert again.exit_code == 1
+    assert "Choose another --out, or pass --overwrite" in again.stderr
+
+
+def test_a_setting_that_is_none_is_answered_in_one_line(tmp_path):
+    done = run("train", "digits", "--set", "fit.lrr=1", "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert "Did you mean 'fit.lr'?" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_evaluate_without_a_target_is_answered(table, tmp_path):
+    run(
+        "train",
+        table,
+        "--target",
+        "score",
+        "--text",
+        "review",
+        "--tabular",
+        "price",
+        "--out",
+        tmp_path / "run",
+        *QUICK,
+    )
+    bare = tmp_path / "bare.csv"
+    bare.write_text("review,price\nwarm,3\n", encoding="utf-8")
+    done = run("evaluate", tmp_path / "run", bare)
+    assert done.exit_code == 1
+    assert "must have the target 'score' to be scored, got none" in done.stderr
+
+
+def test_recipes_are_listed_and_printed():
+    assert run("recipe").stdout.startswith("digits  ")
+    assert "sources:" in run("recipe", "digits").stdout
+    assert "Did you mean 'digits'?" in run("recipe", "digit").stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text"),
+    [
+        ("encoder", "embedding", "MLP"),
+        ("task", "classification", "One of K classes"),
+        ("data", "mosi", "give its folder"),
+        ("metric", "accuracy", "higher is better"),
+        ("metric", "log_loss", "lower is better"),
+        ("recipe", "digits", "digit"),
+    ],
+)
+def test_everything_that_has_a_name_is_listed(kind, name, text):
+    line = run("list", "--kind", kind, name).stdout
+    assert line.startswith(name)
+    assert text in line
+    assert json.loads(run("list", "--kind", kind, name, "--json").stdout).keys() == {name}
+
+
+def test_the_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch):
+    needs = ["click>=8; extra == 'workbench'", "no-such-package>=1.0; extra == 'hub'", "numpy>=1"]
+    monkeypatch.setattr(doctor, "requires", lambda name: needs)
+    found = json.loads(run("doctor", "--json").stdout)
+    assert found["extras"]["workbench"]["missing"] == []
+    assert found["extras"]["hub"]["missing"] == ["no-such-package"]
+    assert found["devices"][0] == "cpu"
+    text = run("doctor").stdout
+    assert "missing no-such-package: pip install 'fuseloom[hub]'" in text
+    assert "[workbench]  complete" in text
