@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all lint shapes bench bench-data bench-digits bench-interactions docs constraints clean
+.PHONY: help demo test test-all lint shapes bench bench-av-digits bench-calibration bench-data bench-digits bench-interactions docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -66,6 +66,12 @@ bench: $(STAMP) ## How far each part is from its floor, into docs/measured.md
 	@$(BIN)/python benchmarks/merge.py --compile
 	@$(BIN)/python benchmarks/exchange.py
 	@$(BIN)/python benchmarks/pages.py
+
+bench-av-digits: $(STAMP) ## What fusing gains on noisy digits, seen and heard
+	@$(BIN)/python benchmarks/av_digits.py "$(FUSELOOM_TEST_DATA)/av-digits" --json benchmarks/results/av_digits.json
+
+bench-calibration: $(STAMP) ## How often compare finds a gain that is not there, or misses one that is
+	@$(BIN)/python benchmarks/calibration.py --json benchmarks/results/calibration.json
 
 bench-data: $(STAMP) ## What compare finds on real data, in the folder that FUSELOOM_TEST_DATA names
 	@$(BIN)/python benchmarks/real_data.py "$(FUSELOOM_TEST_DATA)" --json benchmarks/results/real_data.json
