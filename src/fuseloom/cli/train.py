@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fuseloom.cli.reading import read_options, reading
+
 if TYPE_CHECKING:
     from fuseloom.comparison.recipe_run import RecipeResult
 
@@ -12,15 +14,10 @@ __all__ = ["result_text", "train"]
 
 _KEYS = {
     "fusion": "model.fusion",
-    "target": "data.read.target",
-    "id_column": "data.read.id_column",
-    "split_column": "data.read.split_column",
-    "group_column": "data.read.group_column",
     "task": "data.task",
     "fraction": "data.fraction",
     "seed": "fit.seed",
 }
-_LISTS = ("text", "tabular", "image", "audio", "array")
 
 
 @click.command(
@@ -34,15 +31,7 @@ Examples:
 @click.argument("source", metavar="RECIPE_OR_DATA")
 @click.option("--set", "settings", multiple=True, metavar="KEY.SUB=VALUE", help="Change a setting.")
 @click.option("--fusion", metavar="[EXCHANGE+]MERGE", help="Short for --set model.fusion=...")
-@click.option("--target", help="Column to predict, or key of labels.csv.")
-@click.option("--text", multiple=True, metavar="[NAME=]COL", help="A text column: one modality each.")
-@click.option("--tabular", multiple=True, metavar="[NAME=]COL,COL", help="Columns that are one modality.")
-@click.option("--image", multiple=True, metavar="[NAME=]COL", help="A column of paths of pictures.")
-@click.option("--audio", multiple=True, metavar="[NAME=]COL", help="A column of paths of recordings.")
-@click.option("--array", multiple=True, metavar="[NAME=]COL", help="A column of paths of .npy files.")
-@click.option("--id", "id_column", metavar="COL", help="Column that names the rows.")
-@click.option("--split", "split_column", metavar="COL", help="Column with train, valid and test.")
-@click.option("--group", "group_column", metavar="COL", help="Column of what no two splits may share.")
+@reading
 @click.option("--task", help="Told from the target by default.")
 @click.option("--fraction", type=float, help="Share of the training and validation rows, by class.")
 @click.option("--seed", type=int, help="Of the weights, the order of rows and dropout.")
@@ -108,8 +97,10 @@ def _overrides(options: dict[str, Any]) -> list[str]:
     """The settings that short options stand for."""
     import json
 
-    found = [
-        f"{_KEYS[name]}={value}" for name, value in options.items() if name in _KEYS and value is not None
-    ]
-    found += [f"data.read.{name}={json.dumps(options[name])}" for name in _LISTS if options[name]]
+    found = [f"{key}={options[name]}" for name, key in _KEYS.items() if options[name] is not None]
+    read = vars(read_options(options))
+    told = {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in read.items() if value
+    }
+    found += [f"data.read.{name}={value}" for name, value in told.items()]
     return [*found, *([f"trainer.loggers={json.dumps(options['loggers'])}"] if options["loggers"] else [])]
