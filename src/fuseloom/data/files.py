@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fuseloom.data.cells import Cells, as_strings
 from fuseloom.data.dataset import Audio, Embedding, Image
-from fuseloom.data.media import read_audio, read_image, read_item
+from fuseloom.data.media import read_audio, read_image, read_item, reason_of
 from fuseloom.data.ragged import Problems, stacked
 from fuseloom.errors import DataError
 
@@ -28,7 +28,7 @@ def file_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path.name} must be a file that can be read, got: {_why(error)}.") from None
+        raise DataError(f"{path.name} must be a file that can be read, got: {reason_of(error)}.") from None
 
 
 def items_of(cells: Cells, root: Path | None) -> NDArray[np.object_]:
@@ -86,7 +86,7 @@ def load_array(path: Path) -> NDArray[Any]:
         with path.open("rb") as file:
             start = file.read(len(_MAGIC))
     except (OSError, ValueError) as error:
-        raise DataError(f"must be a file that can be read, got: {_why(error)}") from None
+        raise DataError(f"must be a file that can be read, got: {reason_of(error)}") from None
     if start != _MAGIC:
         what = "a pickle, which is never loaded" if start.startswith(b"\x80") else "another format"
         raise DataError(f"must be an array written by numpy.save, got {what}")
@@ -98,7 +98,3 @@ def load_array(path: Path) -> NDArray[Any]:
             "Python objects are pickles and never loaded: save numbers or strings"
         ) from None
     return array
-
-
-def _why(error: OSError | ValueError) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()

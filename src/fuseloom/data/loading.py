@@ -13,6 +13,7 @@ from fuseloom.data.arrays import read_archive, read_folder, read_mapping
 from fuseloom.data.assembling import labelled_rows, unlabelled_rows
 from fuseloom.data.dataset import Dataset, Schema
 from fuseloom.data.frames import is_frame, read_frame
+from fuseloom.data.media import reason_of
 from fuseloom.data.named import EMBEDDED, list_sets, read_named, recognised
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.planning import plan
@@ -120,9 +121,8 @@ def _from_path(text: str, *, target: str | None) -> Source:
             return published.read(path) if published is not None else read_folder(path, target=target)
         return _from_file(path, text, target=target)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
         raise DataError(
-            f"source must be a file or folder that can be read, got {path.name!r}: {why}."
+            f"source must be a file or folder that can be read, got {path.name!r}: {reason_of(error)}."
         ) from None
 
 

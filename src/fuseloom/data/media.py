@@ -23,6 +23,7 @@ __all__ = [
     "read_audio",
     "read_image",
     "read_item",
+    "reason_of",
     "shown_item",
 ]
 
@@ -96,7 +97,7 @@ def read_image(item: Any) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise DataError("not a picture in a known format") from None
     except Exception as error:  # decoders of damaged bytes fail in ways that nobody lists
-        raise DataError(f"not a whole picture: {_reason(error)}") from None
+        raise DataError(f"not a whole picture: {reason_of(error)}") from None
 
 
 def read_audio(item: Any) -> tuple[NDArray[np.float32], int]:
@@ -129,6 +130,14 @@ def read_item(read: Callable[[Any], T], item: Any) -> T:
         raise DataError(f"{shown_item(item)}: {error}") from None
 
 
+def reason_of(error: BaseException) -> str:
+    """Why a file could not be read, in a few words for the end of a message."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    said = getattr(error, "error_string", str(error))  # of soundfile, without the name of our object
+    return said.splitlines()[0].rstrip(".") if said else type(error).__name__
+
+
 def shown_item(item: Any) -> str:
     """A name for messages."""
     if isinstance(item, ArchivePart):
@@ -152,7 +161,7 @@ def _decoded(item: Any) -> tuple[NDArray[Any], int]:
     except DataError:
         raise
     except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
-        raise DataError(f"not a whole recording: {_reason(error)}") from None
+        raise DataError(f"not a whole recording: {reason_of(error)}") from None
     if len(samples) < promised:
         raise DataError(f"not a whole recording: {len(samples)} of {promised} samples")
     return samples, int(rate)
@@ -237,10 +246,3 @@ def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
         found = f"{numbers.min():g} to {numbers.max():g}"
         raise DataError(f"pixels of {values.dtype} from {found}, not from 0 to {top:g}: scale them")
     return np.round(numbers * (255 / top)).astype(np.uint8)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    said = getattr(error, "error_string", str(error))  # of soundfile, without the name of our object
-    return said.splitlines()[0].rstrip(".") if said else type(error).__name__

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fuseloom.data.dataset import Audio, Dataset, Embedding, Image, Modality, Series, Table, Text
-from fuseloom.data.media import ArchivePart, Sound, shown_item
+from fuseloom.data.media import ArchivePart, Sound, reason_of, shown_item
 from fuseloom.errors import DataError
 
 __all__ = ["Contents", "contents"]
@@ -78,5 +78,5 @@ def _item(modality: Image | Audio, row: int) -> bytes | None:
     try:
         return item.read() if isinstance(item, ArchivePart) else Path(item).read_bytes()
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise DataError(f"{shown_item(item)} must still be there, got: {why}. Check again.") from None
+        shown = shown_item(item)
+        raise DataError(f"{shown} must still be there, got: {reason_of(error)}. Check again.") from None
