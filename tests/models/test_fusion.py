@@ -50,6 +50,19 @@ def test_stages_and_exchanges_run_in_their_order():
     assert streams["b"].tolist() == [[(1 * 10 * 2 + 5) * 10] * 2]
 
 
+def test_several_exchanges_behind_one_stage_all_run_in_their_order():
+    class Add(_Double):
+        def forward(self, streams, masks, *, trace):
+            return {name: value + 1 for name, value in streams.items()}
+
+    encoders = {"a": Encoder([_Step(1)], [2]), "b": Encoder([_Step(5)], [2])}
+    merge = create("sum", {"a": 2, "b": 2})
+    model = FusionModel(encoders, merge, nn.Identity(), exchanges={-1: [_Double(), Add(), _Double()]})
+    streams, _ = model.encode({"a": torch.ones(1, 2), "b": torch.ones(1, 2)})
+    assert streams["a"].tolist() == [[(3 * 10 + 1) * 10] * 2]
+    assert list(model.exchanges) == ["0", "0_1", "0_2"]
+
+
 def test_an_absent_modality_does_not_reach_the_output():
     model, one, two = build(), rows(), rows()
     two["text"] = one["text"]

@@ -1,9 +1,11 @@
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fuseloom.data import encode, fit_preprocessors, load, read_rows
+from fuseloom.data import ReadOptions, encode, fit_preprocessors, load, read_rows
 from fuseloom.errors import RunError
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks.classification import Classification
@@ -40,6 +42,42 @@ def test_a_loaded_model_predicts_the_same(saved, tmp_path):
     for name, column in one.items():
         np.testing.assert_array_equal(column, two[name])
     assert again.summary == "# A card\n"
+
+
+def language_model(place):
+    """A tiny language model with a tokenizer of words, saved as hubs serve them."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = ["[PAD]", "[UNK]", "good", "bad", "day", "night"]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
+    ).save_pretrained(place)
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.BertConfig(vocab_size=6, **size)
+    transformers.AutoModel.from_config(config).save_pretrained(place)
+    return str(place)
+
+
+def test_a_language_model_is_needed_no_more_once_it_is_saved(saved, tmp_path):
+    name = language_model(tmp_path / "bert")
+    dataset = load(ROWS, ReadOptions(kinds={"text": "text"}), target=["yes", "no", "yes", "no"] * 5)
+    settings = {"text": {"kind": "tokens", "model": name}}
+    preprocessors = fit_preprocessors(dataset, np.arange(20), settings)
+    encoders = {**saved.config.encoders, "text": {"kind": "hf", "model": name}}
+    config = replace(saved.config, encoders=encoders)
+    model = build_model(config, saved.task).eval()
+    schema = dataset.schema
+    one = replace(saved, model=model, config=config, schema=schema, preprocessors=preprocessors)
+    expected = one.predict(read_rows(ROWS, one.schema))
+    one.save(tmp_path / "model")
+    shutil.rmtree(name)
+    again = SavedModel.load(tmp_path / "model")
+    found = again.predict(read_rows(ROWS, again.schema))
+    np.testing.assert_array_equal(found["p_yes"], expected["p_yes"])
+    assert len(set(expected["p_yes"])) > 1
 
 
 def test_a_model_of_some_modalities_reads_only_those(saved):

@@ -1,5 +1,6 @@
 """What pretrained backbones of other libraries share: where they are found, and what of them is trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -49,14 +50,14 @@ def projection(width: int, dim: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(Dropout(dropout), nn.Linear(width, dim), nn.LayerNorm(dim))
 
 
-def is_folder(model: str) -> bool:
-    """Whether ``model`` is a folder with a configuration, rather than a name.
+def is_folder(model: str, *, marks: Sequence[str] = ("config.json",)) -> bool:
+    """Whether ``model`` names a folder with a configuration, any of ``marks``, and no model of a library.
 
     Raises:
         DataError: it looks like a folder, but there is no configuration in it.
     """
     folder = Path(model).expanduser()
-    if (folder / "config.json").is_file():
+    if any((folder / mark).is_file() for mark in marks):
         return True
     if folder.is_dir() or folder.is_absolute() or model.startswith((".", "~")):
         raise DataError(f"model must be a name or a folder with a config.json in it, got {model!r}.")

@@ -121,7 +121,7 @@ def load_tokenizer(model: str) -> Any:
         MissingExtraError: transformers is not installed.
     """
     transformers = _transformers()
-    place = _place(model)
+    place = _place(model, "tokenizer_config.json")  # which a tokenizer alone has
     try:
         return transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except _FAILURES as error:
@@ -180,8 +180,8 @@ def _build(config: Mapping[str, Any]) -> Any:
     return transformers.AutoModel.from_config(own, trust_remote_code=False, dtype=torch.float32)
 
 
-def _place(model: str) -> str:
-    return str(Path(model).expanduser()) if is_folder(model) else model
+def _place(model: str, *marks: str) -> str:
+    return str(Path(model).expanduser()) if is_folder(model, marks=("config.json", *marks)) else model
 
 
 def _transformers() -> Any:
