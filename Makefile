@@ -68,7 +68,7 @@ bench: $(STAMP) ## How far each part is from its floor, into docs/measured.md
 	@$(BIN)/python benchmarks/pages.py
 
 bench-av-digits: $(STAMP) ## What fusing gains on noisy digits, seen and heard
-	@$(BIN)/python benchmarks/av_digits.py "$(FUSELOOM_TEST_DATA)/av-digits" --seeds 1 --max-epochs 18 \
+	@$(BIN)/python benchmarks/av_digits.py "$(FUSELOOM_TEST_DATA)/av-digits" \
 	  --json benchmarks/results/av_digits.json
 
 bench-calibration: $(STAMP) ## How often compare finds a gain that is not there, or misses one that is

@@ -17,7 +17,7 @@ HEAVY = {
     "timm",
     "transformers",
 }
-HELPED = ("compare", "data", "doctor", "evaluate", "predict", "recipe", "sweep", "train", "verify")
+HELPED = ("compare", "convert", "data", "doctor", "evaluate", "predict", "recipe", "sweep", "train", "verify")
 ROOT = Path(__file__).parents[1]
 
 

@@ -81,7 +81,7 @@ def test_a_taken_name_is_refused() -> None:
 
 
 def test_a_class_of_no_known_kind_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"^kind must be one of \['encoder', .*\], got 'blend' on Odd\.$"):
+    with pytest.raises(OptionError, match=r"^kind must be one of \['converter', .*\], got 'blend' on Odd\.$"):
         register("odd")(type("Odd", (), {"kind": "blend"}))
 
 
@@ -96,7 +96,7 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
 
 def test_an_unknown_kind_gets_a_suggestion() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"^Unknown kind 'merges'. Did you mean 'merge'\? Known: encoder, "
+        UnknownNameError, match=r"^Unknown kind 'merges'. Did you mean 'merge'\? Known: converter, "
     ):
         list_fusions(kind="merges")
 

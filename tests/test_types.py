@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fuseloom.types import Alignment, Batch, Trace
+from fuseloom.types import Alignment, Batch, Selection, Trace
 
 PAIRS = [[(0, 1), (2, 1, 0.5), (3, 0, 2.0)], [], [(4, 2, -1.0)]]
 
@@ -291,3 +291,26 @@ def test_a_mask_that_is_not_given_is_made_as_an_encoder_takes_it():
         "picture": (2,),
     }
     assert all(mask.all() and mask.dtype == torch.bool for mask in made.values())
+
+
+def test_a_selection_reads_rows_where_they_are_taken():
+    batch = Batch(
+        inputs={"x": torch.arange(10).reshape(5, 2)},
+        masks={"x": torch.tensor([True, True, False, True, True])},
+        target=torch.arange(5) * 10,
+    )
+    held = Selection(batch=batch, rows=torch.tensor([4, 2, 0]))
+    assert len(held) == 3
+    assert held.target is not None
+    assert held.target.tolist() == [40, 20, 0]
+    assert held.device == torch.device("cpu")
+    taken = held.take(torch.tensor([2, 1]))
+    assert taken.inputs["x"].tolist() == [[0, 1], [4, 5]]
+    assert taken.masks["x"].tolist() == [True, False]
+    assert taken.target is not None
+    assert taken.target.tolist() == [0, 20]
+    assert Selection(batch=Batch(inputs=batch.inputs), rows=held.rows).target is None
+
+
+def test_a_batch_without_inputs_is_on_the_cpu():
+    assert Batch(inputs={}).device == torch.device("cpu")

@@ -38,6 +38,7 @@ _PACKAGES = {
     "merge": "fuseloom.merge",
     "encoder": "fuseloom.encoders",
     "task": "fuseloom.tasks",
+    "converter": "fuseloom.models.converters",
 }
 FUSION_KINDS = ("exchange", "merge")
 _registered: dict[str, dict[str, type]] = {kind: {} for kind in _PACKAGES}
@@ -61,7 +62,8 @@ class Card:
     """Fewest and most modalities; ``None`` is no limit."""
     level: Literal["stream", "decision", "output"] = "stream"
     """``stream``: a head goes behind it. ``decision``: it works on logits, one head per modality goes before
-    it. ``output``: what it gives is the prediction itself, and there is no head."""
+    it, and what they decide is told to its option ``decision``, where it has one. ``output``: what it gives
+    is the prediction itself, and there is no head."""
     reads: tuple[str, ...] = ()
     """What it reads besides the streams, passed by keyword."""
     aligned: bool = False

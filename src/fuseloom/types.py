@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-__all__ = ["Alignment", "Batch", "Masks", "Streams", "Trace"]
+__all__ = ["Alignment", "Batch", "Masks", "Selection", "Streams", "Trace"]
 
 Streams = dict[str, Tensor]
 """Modality name -> values: an embedding ``[B, D]``, tokens ``[B, N, D]`` or feature map ``[B, C, H, W]``."""
@@ -196,6 +196,11 @@ class Batch:
             raise ValueError(f"batches must name the same entries, got {path!r} in some of them only.")
         return batches[0]._rebuilt({path: torch.cat([part[path] for part in parts]) for path in parts[0]})
 
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are; the CPU, where there are none."""
+        return next((value.device for value in self.inputs.values()), torch.device("cpu"))
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """The same rows on another device."""
         return self._map(lambda value: value.to(device, non_blocking=non_blocking))
@@ -251,3 +256,38 @@ class Batch:
                     pairs.setdefault(key, {})[part] = value
         values["extras"] |= {key: Alignment(**part) for key, part in pairs.items()}
         return replace(self, **values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Some rows of a batch in an order of their own, read only as they are taken.
+
+    So the values of the batch may be mapped from files larger than the memory, and splits of the same rows
+    take no copies.
+
+    Example:
+        >>> held = Selection(batch=Batch(inputs={"x": torch.arange(5) * 10}), rows=torch.tensor([4, 0, 2]))
+        >>> held.take(slice(0, 2)).inputs
+        {'x': tensor([40,  0])}
+    """
+
+    batch: Batch
+    rows: Tensor
+    """Row numbers ``[N]`` of the batch, int64."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are."""
+        return self.batch.device
+
+    @property
+    def target(self) -> Tensor | None:
+        """That of the selected rows."""
+        return None if self.batch.target is None else self.batch.target[self.rows]
+
+    def take(self, rows: Tensor | slice) -> Batch:
+        """The rows at places of the selection, read now."""
+        return self.batch.take(self.rows[rows])

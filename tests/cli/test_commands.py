@@ -59,6 +59,14 @@ def test_compare_answers_on_stdout_and_tells_its_progress_on_stderr(compared):
     assert (out / "report.html").is_file()
 
 
+def test_compare_takes_how_steps_are_taken(shop, tmp_path):
+    steps = ["--schedule", "cosine", "--warmup", "0.25", "--clip-norm", "0"]
+    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", *QUICK, *steps)
+    assert done.exit_code == 0, done.output
+    assert "learning rate: cosine after a warm-up over 25% of the steps" in done.output
+    assert "gradients: not clipped" in done.output
+
+
 def test_predict_gives_what_was_measured_in_any_order_and_without_the_target(compared, shop, tmp_path):
     _, out = compared
     stored = {row["id"]: row for row in read(out / "predictions.csv")}

@@ -65,7 +65,7 @@ def test_a_warning_is_an_error_only_where_strict(posts):
     read = (posts, "--target", "y", "--tabular", "size,colour", "--text", "words")
     done = run("check", *read)
     assert done.exit_code == 0
-    assert "WARNING constant: 1 columns" in done.stdout
+    assert "WARNING constant (1): columns" in done.stdout
     assert "- tabular, column 'colour'" in done.stdout
     assert done.stdout.endswith("posts.csv: 40 rows, 0 errors, 1 warning\n")
     assert run("check", *read, "--strict").exit_code == 1
@@ -88,7 +88,7 @@ def test_groups_and_splits_reach_the_checks(posts):
     read = ("--target", "y", "--text", "words", "--tabular", "size", "--split", "part", "--group", "who")
     done = run("check", posts, *read)
     assert done.exit_code == 1
-    assert "ERROR   groups-across-splits: 3 groups stand in two splits" in done.stdout
+    assert "ERROR   groups-across-splits (3): groups stand in two splits" in done.stdout
 
 
 def test_data_that_cannot_be_read_at_all_are_answered_in_one_line(tmp_path):
@@ -147,3 +147,23 @@ def test_without_noise_recordings_are_copied_as_they_are(av_digits_twin, tmp_pat
     for path in (tmp_path / "clean" / "recordings").iterdir():
         source = av_digits_twin / "recordings" / f"{path.stem.partition('-')[0]}.wav"
         assert path.read_bytes() == source.read_bytes()
+
+
+def test_apples_are_a_folder_with_the_faults_that_check_finds(tmp_path):
+    out = tmp_path / "my apples"
+    done = run("make", "apples", out, "--rows", 60, "--seed", 3)
+    assert done.exit_code == 0, done.output
+    assert f"apples to learn from in {out / 'rows.csv'}" in done.stdout
+    found = run("check", out / "rows.csv", "--target", "grade", "--json")
+    assert found.exit_code == 1
+    kinds = {one["kind"]: one["where"] for one in json.loads(found.stdout)["findings"]}
+    assert kinds.keys() == {"unreadable", "unlabelled", "copies"}
+    assert kinds["copies"] == ["0 = 60"]
+    assert "rows.csv:5: photo: 0004.png: not a whole picture" in kinds["unreadable"][0]
+
+
+def test_options_of_the_other_set_are_refused(tmp_path):
+    done = run("make", "apples", tmp_path / "apples", "--audio-snr-db", 3)
+    assert done.exit_code == 2
+    assert "--audio-snr-db is for av-digits, apples take --rows and --seed" in done.stderr
+    assert not (tmp_path / "apples").exists()

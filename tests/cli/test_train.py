@@ -1,11 +1,10 @@
-"""train, evaluate, recipe, list and doctor as a person uses them."""
+"""train, evaluate, recipe and list as a person uses them."""
 
 import json
 
 import pytest
 from click.testing import CliRunner
 
-from fuseloom.cli import doctor
 from fuseloom.cli.group import fuseloom
 
 QUICK = ["--set", "fit.max_epochs=2", "--set", "trainer.accelerator=cpu", "--set", "model.dim=8"]
@@ -47,6 +46,17 @@ def test_the_result_as_json_and_a_changed_recipe(tmp_path):
     again = run("train", "digits", "--out", tmp_path / "run", *quick)
     assert again.exit_code == 1
     assert "Choose another --out, or pass --overwrite" in again.stderr
+
+
+def test_how_steps_are_taken_has_options_of_its_own(tmp_path):
+    steps = ["--schedule", "linear", "--warmup", "0.25", "--clip-norm", "0", "--fraction", "0.2"]
+    done = run("train", "digits", "--out", tmp_path / "run", *QUICK, *steps)
+    assert done.exit_code == 0, done.output
+    resolved = (tmp_path / "run" / "config.yaml").read_text()
+    assert all(f"\n  {line}\n" in resolved for line in ("schedule: linear", "warmup: 0.25", "clip_norm: 0.0"))
+    wrong = run("train", "digits", "--schedule", "step", "--out", tmp_path / "other")
+    assert wrong.exit_code == 1
+    assert "schedule" in wrong.stderr
 
 
 def test_a_setting_that_is_none_is_answered_in_one_line(tmp_path):
@@ -99,15 +109,3 @@ def test_everything_that_has_a_name_is_listed(kind, name, text):
     assert line.startswith(name)
     assert text in line
     assert json.loads(run("list", "--kind", kind, name, "--json").stdout).keys() == {name}
-
-
-def test_the_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch):
-    needs = ["click>=8; extra == 'workbench'", "no-such-package>=1.0; extra == 'hub'", "numpy>=1"]
-    monkeypatch.setattr(doctor, "requires", lambda name: needs)
-    found = json.loads(run("doctor", "--json").stdout)
-    assert found["extras"]["workbench"]["missing"] == []
-    assert found["extras"]["hub"]["missing"] == ["no-such-package"]
-    assert found["devices"][0] == "cpu"
-    text = run("doctor").stdout
-    assert "missing no-such-package: pip install 'fuseloom[hub]'" in text
-    assert "[workbench]  complete" in text

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import os
 import signal
 import sys
 import types
@@ -13,14 +14,17 @@ import pytest
 from click.testing import CliRunner
 
 from fuseloom.cli.group import fuseloom
-from fuseloom.comparison.cluster import Cluster, cluster_workers
+from fuseloom.comparison.cluster import Cluster, cluster_workers, connected, fan_out, telling
 from fuseloom.comparison.config import CompareConfig, candidates
 from fuseloom.comparison.jobs import Job, run_job
 from fuseloom.comparison.prepare import prepare
 from fuseloom.comparison.run import run_comparison
+from fuseloom.comparison.sweep import run_sweep
 from fuseloom.errors import MissingExtraError, RunError
 
 CONFIG = CompareConfig(fusions=("sum",), seeds=2, learning_rates=(3e-3, 1e-2), max_epochs=2, dim=4, folds=1)
+GRID = {"fit.lr": ("1e-3", "1e-2")}
+QUICK = ["fit.max_epochs=2", "model.dim=4", "data.fraction=0.1"]
 
 
 class StandIn(types.ModuleType):
@@ -100,6 +104,10 @@ def table(result):
     return {e.name: (e.valid_by_run, e.test_by_run, e.learning_rate, e.parameters) for e in result.entries}
 
 
+def swept(cells):
+    return [(c.settings, [replace(run, train_s=0.0) for run in c.runs]) for c in cells]
+
+
 def test_the_table_is_that_of_a_sequential_run(dataset, tmp_path, ray, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
@@ -161,17 +169,91 @@ def test_no_cluster_and_no_ray_are_said_so(ready, tmp_path, ray, monkeypatch):
         cluster_workers(Cluster(), [ready.rows], ready.task, tmp_path).__enter__()
 
 
-def test_the_command_line_takes_a_cluster_or_workers():
-    done = CliRunner().invoke(fuseloom, ["compare", "--ray", "auto", "--workers", "2"])
+def test_a_sweep_gives_the_table_of_a_sequential_one(tmp_path, ray, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    there = run_sweep("digits", GRID, Path("there"), overrides=QUICK, num_workers=Cluster(address="local"))
+    assert swept(there) == swept(run_sweep("digits", GRID, Path("here"), overrides=QUICK))
+    assert ray.calls == ["init", "shutdown"]
+    assert len(ray.results) == 2
+    again = run_sweep("digits", GRID, Path("there"), overrides=QUICK, num_workers=Cluster(address="local"))
+    assert swept(again) == swept(there)
+    assert len(ray.results) == 2  # what the journal holds is not run again
+
+
+def test_a_run_of_a_sweep_that_fails_is_told_with_its_name(tmp_path, ray):
+    bad = [*QUICK, "model.options={sum: {nonsense: 1}}", "model.fusion=sum"]
+    with pytest.raises(RunError, match=r"^fit\.lr=1e-2, seed 0 failed: 'sum' has no option 'nonsense'"):
+        run_sweep("digits", GRID, tmp_path, overrides=bad, num_workers=Cluster(address="local"))
+    assert ray.calls == ["init", "cancel 0", "shutdown"]
+
+
+def test_an_error_of_any_kind_travels_as_its_words():
+    def breaks(number):
+        raise ValueError(f"got {number}")
+
+    assert telling(breaks)(7) == {"error": "ValueError: got 7"}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [(("--ray", "auto"), Cluster()), (("--workers", "3"), 3), ((), 1)]
+)
+def test_a_sweep_trains_where_it_is_told_to(monkeypatch, options, expected):
+    asked = []
+
+    def run_sweep(*arguments, num_workers, **settings):
+        asked.append(num_workers)
+        raise RunError("enough")
+
+    monkeypatch.setattr("fuseloom.comparison.sweep.run_sweep", run_sweep)
+    CliRunner().invoke(fuseloom, ["sweep", "digits", "--grid", "fit.lr=1e-3", *options])
+    assert asked == [expected]
+
+
+@pytest.mark.parametrize("verb", [("sweep", "digits", "--grid", "fit.lr=1e-3"), ("compare",)])
+def test_the_command_line_takes_a_cluster_or_workers(verb):
+    done = CliRunner().invoke(fuseloom, [*verb, "--ray", "auto", "--workers", "2"])
     assert done.exit_code == 2
     assert "--workers counts processes here" in done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray: pip install 'fuseloom[ray]'")
-@pytest.mark.filterwarnings("default")  # Ray's own
-def test_a_local_ray_gives_the_table_of_a_sequential_run(dataset, tmp_path):
-    importlib.import_module("ray")
-    there = run_comparison(dataset, tmp_path / "there", CONFIG, num_workers=Cluster(address="local"))
-    assert table(there) == table(run_comparison(dataset, tmp_path / "here", CONFIG))
+NEEDS_RAY = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None, reason="needs ray: pip install 'fuseloom[ray]'"
+    ),
+    pytest.mark.filterwarnings("default"),  # Ray's own
+]
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    """A real one, started here and ended."""
+    with connected(Cluster(address="local")) as ray:
+        yield ray
+
+
+class TestOnALocalRay:
+    pytestmark = NEEDS_RAY
+
+    def test_the_tables_are_those_of_sequential_runs(self, dataset, tmp_path, local_ray):
+        local = Cluster(address="local")
+        there = run_comparison(dataset, tmp_path / "there", CONFIG, num_workers=local)
+        assert table(there) == table(run_comparison(dataset, tmp_path / "here", CONFIG))
+        one = run_sweep("digits", GRID, tmp_path / "sweep", overrides=QUICK, num_workers=local)
+        assert swept(one) == swept(run_sweep("digits", GRID, tmp_path / "sequential", overrides=QUICK))
+
+    def test_a_process_that_dies_is_replaced_once(self, tmp_path, local_ray):
+        def dies(place, times):
+            marks = len(list(Path(place).iterdir()))
+            if marks < times:
+                Path(place, str(marks)).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return {"deaths": marks}
+
+        for name in ("once", "twice"):
+            (tmp_path / name).mkdir()
+        assert list(fan_out(local_ray, dies, {"a": (str(tmp_path / "once"), 1)})) == [("a", {"deaths": 1})]
+        message = r"^b: its process on the cluster died twice, the second time as WorkerCrashedError"
+        with pytest.raises(RunError, match=message):
+            list(fan_out(local_ray, dies, {"b": (str(tmp_path / "twice"), 2)}))

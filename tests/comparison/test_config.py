@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from fuseloom.comparison.config import CompareConfig, candidates
@@ -27,6 +29,9 @@ def test_candidates_are_each_modality_alone_and_each_fusion_of_all_under_the_sam
         ({"encoders": "frozen"}, r"must be 'joint', 'pretrained' or 'pretrained-frozen', got 'frozen'"),
         ({"class_weight": "equal"}, r"class_weight must be 'none' or 'balanced', got 'equal'"),
         ({"modality_dropout": 1.0}, r"modality_dropout must be in \[0, 1\), got 1\.0"),
+        ({"schedule": "step"}, r"schedule must be 'constant', 'cosine' or 'linear', got 'step'"),
+        ({"warmup": -0.1}, r"warmup must be in \[0, 1\], got -0\.1"),
+        ({"clip_norm": -1.0}, r"clip_norm must not be negative, got -1\.0"),
         ({"margin": 1.5}, r"margin must be in \[0, 1\), got 1\.5"),
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0\.1"),
         ({"learning_rates": (0.0,)}, r"lr must be positive, got 0\.0"),
@@ -38,7 +43,28 @@ def test_settings_out_of_range_are_refused(options, message):
         CompareConfig(**options)
 
 
+def test_a_search_is_the_beginning_of_the_run_of_its_learning_rate():
+    config = CompareConfig(schedule="cosine", warmup=0.1, clip_norm=0.0, search_epochs=5, max_epochs=50)
+    search, final = config.search(1e-3), config.fit(1e-3, 0)
+    assert (final.schedule, final.warmup, final.clip_norm, final.max_epochs) == ("cosine", 0.1, 0.0, 50)
+    assert search == replace(final, max_epochs=5, planned_epochs=50)
+
+
 def test_a_modality_named_like_a_fusion_is_another_model_than_the_fusion():
     encoders = {"sum": ENCODERS["a"], "b": ENCODERS["b"]}
     with pytest.raises(OptionError, match=r"'sum' is the name of a modality and of a fusion"):
         candidates(encoders, CompareConfig(fusions=("sum",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        ({}, []),
+        ({"schedule": "linear"}, ["learning rate: linear after a warm-up over 0% of the steps"]),
+        ({"warmup": 0.05}, ["learning rate: constant after a warm-up over 5% of the steps"]),
+        ({"clip_norm": 0.5}, ["gradients: clipped to a norm of 0.5"]),
+        ({"clip_norm": 0.0}, ["gradients: not clipped"]),
+    ],
+)
+def test_how_steps_were_taken_is_noted_where_it_is_not_the_default(options, notes):
+    assert CompareConfig(**options).notes() == notes

@@ -1,7 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
+from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -11,7 +13,7 @@ from fuseloom import FusionClassifier, FusionRegressor
 from fuseloom.errors import DataError, ModalityError, OptionError
 
 QUICK = {"max_epochs": 30, "dim": 16, "lr": 1e-2, "random_state": 0}
-SLOW = {"check_classifiers_train", "check_regressors_train"}
+SLOW = {"check_classifiers_train", "check_regressors_train", "check_class_weight_classifiers"}
 
 
 @pytest.mark.slow
@@ -103,3 +105,82 @@ def test_what_does_not_fit_is_refused(product_rows):
         FusionClassifier("summ", **QUICK).fit(rows, target)
     with pytest.raises(ValueError, match=r"Unknown label type"):
         FusionClassifier(**QUICK).fit(rows, np.linspace(0, 1, 400))
+
+
+def lists_of_classes():
+    """Rows of two modalities, and three classes: one of each modality and one of both."""
+    generator = np.random.default_rng(0)
+    rows = {"a": generator.normal(size=(300, 3)), "b": generator.normal(size=(300, 2))}
+    flags = [rows["a"][:, 0] > 0, rows["b"][:, 0] > 0, rows["a"][:, 1] + rows["b"][:, 1] > 0]
+    return rows, np.stack(flags, axis=1).astype(int)
+
+
+def test_several_classes_of_a_row_are_an_indicator():
+    rows, target = lists_of_classes()
+    model = FusionClassifier("sum", **QUICK | {"max_epochs": 100}).fit(rows, target)
+    probabilities = model.predict_proba(rows)
+    np.testing.assert_array_equal(model.predict(rows), probabilities >= 0.5)
+    assert (model.predict(rows) == target).mean(0).min() > 0.85
+    assert model.score(rows, target) == (model.predict(rows) == target).all(1).mean()
+    assert model.classes_.tolist() == [0, 1, 2]
+
+
+def test_a_sparse_indicator_is_the_same_as_a_dense_one():
+    rows, target = lists_of_classes()
+    dense, sparse = (FusionClassifier("sum", **QUICK).fit(rows, y) for y in (target, csr_array(target)))
+    np.testing.assert_array_equal(dense.predict_proba(rows), sparse.predict_proba(rows))
+
+
+def test_several_numbers_of_a_row_are_predicted_each_in_its_units(product_rows):
+    rows, _ = product_rows
+    target = np.stack([10 + rows["a"][:, 0], 100 * rows["b"][:, 0]], axis=1)
+    model = FusionRegressor("sum", **QUICK | {"max_epochs": 100, "dropout": 0.0}).fit(rows, target)
+    predicted = model.predict(rows)
+    errors = np.abs(predicted - target).mean(0) / target.std(0)
+    assert errors.max() < 0.2
+    assert model.score(rows, target) == pytest.approx(r2_score(target, predicted))
+
+
+def rare():
+    """Rows that tell a rare class badly."""
+    generator = np.random.default_rng(0)
+    target = (generator.uniform(size=600) < 0.1).astype(int)
+    values = target[:, None] + generator.normal(size=(600, 2))
+    return {"a": values[:, :1], "b": values[:, 1:]}, target
+
+
+def recall(model, rows, target):
+    return (model.predict(rows)[target == 1] == 1).mean()
+
+
+@pytest.mark.parametrize("weight", ["balanced", {0: 1.0, 1: 9.0}])
+def test_a_rare_class_that_weighs_more_is_found_more_often(weight):
+    rows, target = rare()
+    plain, weighted = (
+        FusionClassifier("sum", class_weight=w, **QUICK).fit(rows, target) for w in (None, weight)
+    )
+    assert recall(plain, rows, target) < 0.45 < 0.65 < recall(weighted, rows, target)
+
+
+@pytest.mark.parametrize("weight", ["balanced", [{1: 9.0}, {}]])
+def test_of_several_classes_each_has_weights_of_its_own(weight):
+    rows, target = rare()
+    both = np.stack([target, 1 - target], axis=1)
+    plain, weighted = (
+        FusionClassifier("sum", class_weight=w, **QUICK).fit(rows, both) for w in (None, weight)
+    )
+    found = [model.predict(rows)[target == 1, 0].mean() for model in (plain, weighted)]
+    assert found[0] < 0.45 < 0.65 < found[1]
+
+
+@pytest.mark.parametrize("weight", [{0: 2.0}, [{1: 2.0}], "even"])
+def test_weights_that_are_not_one_dict_per_class_are_refused(weight):
+    rows, target = lists_of_classes()
+    with pytest.raises(OptionError, match="class_weight must be 'balanced' or a list of 3 dicts"):
+        FusionClassifier("sum", class_weight=weight, **QUICK).fit(rows, target)
+
+
+def test_columns_of_more_than_two_values_are_no_indicator():
+    rows, target = lists_of_classes()
+    with pytest.raises(DataError, match="target must be columns of 0 and 1 for multilabel, got 2 among"):
+        FusionClassifier("sum", **QUICK).fit(rows, target * 2)

@@ -6,13 +6,15 @@ import threading
 from dataclasses import replace
 
 import pytest
+from safetensors import safe_open
 
 from fuseloom.comparison import pool, worker
 from fuseloom.comparison.config import CompareConfig, candidates
 from fuseloom.comparison.jobs import Job, Rows, run_job, task_from_state, task_state
 from fuseloom.comparison.pool import rows_on_disk, workers
-from fuseloom.comparison.prepare import prepare
+from fuseloom.comparison.prepare import fingerprint, prepare
 from fuseloom.comparison.worker import serve, until_the_end
+from fuseloom.data.preprocessing import Store
 from fuseloom.errors import RunError
 
 
@@ -32,11 +34,24 @@ def test_rows_and_task_survive_the_way_to_a_process(ready, tmp_path):
     ready.rows.save(tmp_path / "rows.safetensors")
     again = Rows.load(tmp_path / "rows.safetensors")
     for split in ("train", "valid", "test"):
-        one, two = ready.rows.take(split, ("a", "b")), again.take(split, ("a", "b"))
+        one, two = (rows.take(split, ("a", "b")).take(slice(None)) for rows in (ready.rows, again))
         assert one.target.equal(two.target)
         assert all(one.inputs[m].equal(two.inputs[m]) for m in "ab")
         assert one.masks.keys() == two.masks.keys()
     assert task_from_state(json.loads(json.dumps(task_state(ready.task)))).classes == ready.task.classes
+
+
+def test_mapped_inputs_go_to_a_process_by_the_name_of_their_file(dataset, job, ready, tmp_path):
+    mapped = prepare(dataset, CompareConfig(max_epochs=1, dim=8), Store(folder=tmp_path / "inputs", large=0))[
+        0
+    ]
+    assert mapped.rows.files.keys() == {"a", "b"}
+    mapped.rows.save(tmp_path / "rows.safetensors")
+    with safe_open(tmp_path / "rows.safetensors", "pt") as held:
+        assert not any(name.startswith("input.") for name in held.keys())  # noqa: SIM118  it is no mapping
+    there = Rows.load(tmp_path / "rows.safetensors")
+    assert fingerprint([mapped]) == fingerprint([ready])
+    assert run_job(job, there, ready.task)["curve"] == run_job(job, ready.rows, ready.task)["curve"]
 
 
 def test_a_worker_answers_each_line_with_a_result_or_an_error(ready, job, tmp_path):

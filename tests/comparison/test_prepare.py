@@ -5,7 +5,7 @@ import pytest
 
 from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.prepare import fingerprint, prepare
-from fuseloom.data import load
+from fuseloom.data import ReadOptions, load
 from fuseloom.errors import DataError
 
 
@@ -67,6 +67,15 @@ def test_each_fold_learns_its_preprocessing_from_its_own_training_rows(product_r
     tested = folds[0].rows.split["test"].tolist()
     validated = np.concatenate([fold.rows.split["valid"] for fold in folds]).tolist()
     assert sorted(tested + validated) == list(range(len(target)))
+
+
+def test_folds_share_inputs_whose_preprocessing_is_the_same(product_rows):
+    rows, target = product_rows
+    pictures = np.random.default_rng(0).integers(0, 255, size=(len(target), 8, 8, 3)).astype(np.uint8)
+    data = load({"a": rows["a"], "picture": pictures}, ReadOptions(kinds={"picture": "image"}), target=target)
+    first, second = prepare(data, CompareConfig(folds=2))
+    assert first.rows.all.inputs["picture"] is second.rows.all.inputs["picture"]
+    assert first.rows.all.inputs["a"] is not second.rows.all.inputs["a"]
 
 
 def test_rows_are_drawn_by_their_group_where_they_have_one(product_rows):

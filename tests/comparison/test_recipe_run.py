@@ -56,13 +56,22 @@ def test_the_saved_model_scores_what_the_run_says(tmp_path):
     assert scores["all"].rows == scores["test"].rows + scores["train"].rows == len(rows)
 
 
-def test_the_weights_are_those_of_the_plain_loop(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["fit.schedule=cosine", "fit.warmup=0.3", "fit.clip_norm=0"],
+        ["model.fusion=mro", "model.options={}", "fit.sequential=true"],
+    ],
+)
+def test_the_weights_are_those_of_the_plain_loop(tmp_path, monkeypatch, settings):
     def plain(build, train, valid, task, config, **rest):
         return fit(build, train, valid, task, config)
 
-    run_recipe(recipe(), tmp_path / "trainer")
+    told = run_recipe(recipe(*settings), tmp_path / "trainer")
+    lines = (tmp_path / "trainer" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, told.epochs + 1))
     monkeypatch.setattr(recipe_run, "fit_with_trainer", plain)
-    run_recipe(recipe(), tmp_path / "plain")
+    run_recipe(recipe(*settings), tmp_path / "plain")
     one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("trainer", "plain"))
     assert one.keys() == two.keys()
     assert all(value.equal(two[name]) for name, value in one.items())

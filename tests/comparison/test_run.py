@@ -3,17 +3,19 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from fuseloom.comparison import training
+from fuseloom.comparison import run, training
 from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.fitting import taking_part
 from fuseloom.comparison.prepare import prepare
 from fuseloom.comparison.run import run_comparison
 from fuseloom.data import load, read_rows
-from fuseloom.errors import OptionError, RunError
+from fuseloom.data.preprocessing import Store
+from fuseloom.errors import DataError, OptionError, RunError
 from fuseloom.train.saved import SavedModel
 
 
@@ -140,6 +142,26 @@ def test_processes_give_the_same_numbers(dataset, small, finished, tmp_path):
     there = run_comparison(dataset, tmp_path / "two", small, num_workers=2)
     assert scores(there) == scores(here)
     assert not (tmp_path / "two" / "rows.safetensors").exists()
+
+
+def test_inputs_larger_than_the_memory_give_the_same_numbers(dataset, small, finished, tmp_path, monkeypatch):
+    here, _ = finished
+    monkeypatch.setattr(run, "Store", partial(Store, large=0))
+    mapped = run_comparison(dataset, tmp_path / "mapped", small, num_workers=2)
+    assert scores(mapped) == scores(here)
+    assert not (tmp_path / "mapped" / "scratch").exists()
+
+
+def test_data_that_cannot_be_compared_leave_no_folder_and_foreign_folders_as_they_are(
+    dataset, small, tmp_path
+):
+    with pytest.raises(DataError, match="at least two modalities"):
+        run_comparison(load({"a": np.ones((9, 2))}, target=np.arange(9) % 2), tmp_path / "new", small)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(RunError, match=r"must be a run folder or empty"):
+        run_comparison(dataset, tmp_path, small)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_other_settings_in_the_same_folder_are_refused_unless_overwritten(dataset, small, finished):

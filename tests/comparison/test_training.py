@@ -15,8 +15,11 @@ from fuseloom.train.fit import fit, one_thread
 from fuseloom.train.journal import RunFolder
 
 
-def test_seed_zero_goes_on_from_the_search_and_ends_as_if_trained_from_the_start(dataset, small, tmp_path):
-    config = replace(small, folds=1, learning_rates=(1e-3, 3e-3), search_epochs=2, max_epochs=6)
+@pytest.mark.parametrize("options", [{}, {"schedule": "cosine", "warmup": 0.2}])
+def test_seed_zero_goes_on_from_the_search_and_ends_as_if_trained_from_the_start(
+    dataset, small, tmp_path, options
+):
+    config = replace(small, folds=1, learning_rates=(1e-3, 3e-3), search_epochs=2, max_epochs=6, **options)
     folds = prepare(dataset, config)
     everyone, _ = taking_part(folds, config)
     folder = RunFolder.open(tmp_path / "run", {})

@@ -6,13 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuseloom.data.cells import MISSING, as_numbers, as_strings, clean, from_objects, is_missing
+from fuseloom.data.cells import MISSING, as_numbers, as_strings, clean, from_objects, is_empty, is_missing
 from fuseloom.errors import DataError
 
 
 @pytest.mark.parametrize("token", [*sorted(MISSING), "NULL", " NaN ", "None", "  "])
 def test_every_spelling_of_a_missing_cell_is_missing(token: str) -> None:
-    assert clean([token, "there"]).tolist() == [None, "there"]
+    assert is_missing(clean([token, "there"])).tolist() == [True, False]
+    assert as_strings(clean([token, "there"])).tolist() == [None, "there"]
+
+
+def test_an_empty_cell_is_told_from_one_that_says_it_is_missing() -> None:
+    cells = from_objects(["", " ", "NA", None, "red"], name="x")
+    assert is_missing(cells).tolist() == [True, True, True, True, False]
+    assert is_empty(cells).tolist() == [True, True, False, False, False]
+    assert not is_empty(np.array([1.0, math.nan])).any()
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))

@@ -86,3 +86,8 @@ def test_three_axes_may_be_steps_in_time() -> None:
     again = describe(load(data, read, target=["a", "b", "a"]))
     assert parts(again)["steps"].shape == "4 steps of 2 channels"
     assert not any("series" in one.change for one in again.inferred)
+
+
+def test_rows_of_no_class_are_counted_by_that_name() -> None:
+    rows = load({"a": np.arange(4.0), "b": np.arange(4.0), "tags": ["x;y", "", "x", "y"]}, target="tags")
+    assert describe(rows).target.counts == {"(no class)": 1, "x": 1, "x;y": 1, "y": 1}

@@ -9,6 +9,7 @@ import torch
 from fuseloom.data import ReadOptions, Table, Text, load, read_rows
 from fuseloom.data.state import schema_from_state, schema_state
 from fuseloom.errors import DataError, ModalityError, UnknownNameError
+from fuseloom.tasks.multilabel import Multilabel
 
 
 def test_without_a_source_the_digits_are_loaded(tmp_path: Path, monkeypatch) -> None:
@@ -224,3 +225,49 @@ def test_a_target_is_given_once_and_only_with_data_in_memory(reviews: Path) -> N
 def test_an_array_called_like_an_attribute_of_torch_is_refused() -> None:
     with pytest.raises(ModalityError, match=r"'type' of arrays cannot be a modality\. .* Rename the array\."):
         load({"type": np.ones((2, 1)), "b": np.ones((2, 1))}, target=[1, 2])
+
+
+TAGS = ["rock;pop", "pop", "", "rock", "NA", "rock; pop", " ", "jazz"]
+
+
+def tagged(tmp_path: Path) -> Path:
+    path = tmp_path / "songs.csv"
+    lines = [f"{row},{row % 3},{tags}" for row, tags in enumerate(TAGS)]
+    path.write_text("\n".join(["tempo,key,tags", *lines]), encoding="utf-8")
+    return path
+
+
+def test_an_empty_cell_of_a_column_of_lists_of_classes_has_no_class(tmp_path: Path) -> None:
+    rows = load(tagged(tmp_path), target="tags")
+    assert rows.schema.target_kind == "classes"
+    assert rows.target.tolist() == [tags.strip() for tags in TAGS if tags != "NA"]
+    (aside,) = rows.set_aside
+    assert (aside.where, aside.reason) == ("songs.csv:6", "target 'tags' must be known, got no value")
+    assert rows.notes[0] == "target: 'tags', read as lists of classes, of which an empty cell has none"
+    task = Multilabel.learn(rows.target)
+    assert task.encode(rows.target)[2].tolist() == [0.0, 0.0, 0.0]
+    assert schema_from_state(schema_state(rows.schema)) == rows.schema
+
+
+def test_new_rows_are_read_with_the_kind_that_was_learnt(tmp_path: Path) -> None:
+    schema = load(tagged(tmp_path), target="tags").schema
+    again = read_rows({"tempo": [1.0, 2.0], "key": [0, 1], "tags": ["", "pop"]}, schema)
+    assert again.target.tolist() == ["", "pop"]
+
+
+def test_of_single_classes_an_empty_cell_is_missing(tmp_path: Path) -> None:
+    rows = load(tagged(tmp_path), ReadOptions(target="tags", kinds={"tags": "category"}))
+    assert rows.target.tolist() == [tags for tags in TAGS if tags.strip() and tags != "NA"]
+    assert len(rows.set_aside) == 3
+
+
+def test_lists_of_classes_that_do_not_look_so_can_be_said_to_be_such() -> None:
+    rows = {"a": np.zeros((3, 2)), "b": np.zeros((3, 2)), "tags": ["rock", "", "pop"]}
+    assert load(rows, target="tags").target.tolist() == ["rock", "pop"]
+    said = load(rows, ReadOptions(target="tags", kinds={"tags": "classes"}))
+    assert said.target.tolist() == ["rock", "", "pop"]
+
+
+def test_only_a_target_is_a_column_of_lists_of_classes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"The kind of 'key' must be .*, got 'classes'"):
+        load(tagged(tmp_path), ReadOptions(target="tags", kinds={"key": "classes"}))

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuseloom.data import Embedding, ReadOptions
+from fuseloom.data import Embedding, ReadOptions, load
 from fuseloom.data.cells import clean
 from fuseloom.data.planning import plan
 from fuseloom.data.source import Source
@@ -242,3 +242,15 @@ def test_what_cannot_be_used_is_left_out_with_its_reason_until_asked_for() -> No
         DataError, match="text must name a column that can be used, got 'tags': lists of words"
     ):
         plan(source, ReadOptions(target="y", text=("tags",)))
+
+
+def test_an_array_in_memory_may_be_named_as_what_it_is() -> None:
+    pixels = [np.full((4, 5, 3), shade, dtype=np.uint8) for shade in range(6)]
+    entries = {"photo": pixels, "size": list(range(6)), "sound": np.ones((6, 3))}
+    said = ReadOptions(image=("front=photo",), tabular=("size",))
+    rows = load(entries, said, target=["a", "b"] * 3)
+    assert {name: one.kind for name, one in rows.modalities.items()} == {
+        "sound": "embedding",
+        "front": "image",
+        "tabular": "table",
+    }

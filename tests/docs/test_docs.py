@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TRAINS = {"quickstart"}
 """Pages whose commands train models."""
+WORKED = [ROOT / "docs" / "tutorial.md"]
+"""Pages whose blocks build on each other, whatever their language."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -42,18 +45,43 @@ def pages_with(language: str) -> list[object]:
             marks=[pytest.mark.slow] if {language, page.stem} == {"console", *TRAINS} else [],
         )
         for page in PAGES
-        if blocks(page, language)
+        if blocks(page, language) and page not in WORKED
     ]
 
 
-def commands(page: Path) -> list[tuple[str, str]]:
-    """Each command of a page's console blocks with the output that is shown."""
+def commands(*blocks: str) -> list[tuple[str, str]]:
+    """Each command of console blocks with the output that is shown."""
     found = []
-    for block in blocks(page, "console"):
+    for block in blocks:
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             found.append((command, output))
     return found
+
+
+def run_commands(found: list[tuple[str, str]], folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command, expected in found:
+        run = subprocess.run(
+            ["bash", "-c", command],
+            cwd=folder,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, f"$ {command}\n{run.stdout}{run.stderr}"
+        if expected:
+            assert doctest.OutputChecker().check_output(expected, run.stdout, FLAGS), run.stdout
+
+
+def run_python(source: str, page: Path, names: dict[str, Any]) -> None:
+    test = doctest.DocTestParser().get_doctest(source, names, page.name, str(page), 0)
+    assert test.examples
+    said: list[str] = []
+    results = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append, clear_globs=False)
+    names.update(test.globs)
+    assert results.failed == 0, "".join(said)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -65,34 +93,43 @@ def test_every_block_is_of_a_kind_that_is_checked(page: Path) -> None:
 @pytest.mark.parametrize("page", pages_with("python"))
 def test_python_examples_run(page: Path, workplace: Path, comparison: Comparison) -> None:
     (workplace / "report.json").write_text(to_json(comparison), encoding="utf-8")
-    source = "\n".join(blocks(page, "python"))
-    test = doctest.DocTestParser().get_doctest(source, {}, page.name, str(page), 0)
-    assert test.examples
-    said: list[str] = []
-    results = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
-    assert results.failed == 0, "".join(said)
+    run_python("\n".join(blocks(page, "python")), page, {})
 
 
 @pytest.mark.parametrize("page", [p for p in pages_with("console") if p.id != "README"])
 def test_console_examples_run(page: Path, workplace: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for command, expected in commands(page):
-        run = subprocess.run(
-            ["bash", "-c", command],
-            cwd=workplace,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 0, f"$ {command}\n{run.stdout}{run.stderr}"
-        if expected:
-            assert doctest.OutputChecker().check_output(expected, run.stdout, FLAGS), run.stdout
+    run_commands(commands(*blocks(page, "console")), workplace)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute and a half of work, in many processes
+@pytest.mark.parametrize("page", WORKED, ids=lambda page: page.stem)
+def test_a_worked_page_runs_from_top_to_bottom(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    names: dict[str, Any] = {}
+    try:
+        for language, block in FENCE.findall(page.read_text("utf-8")):
+            if language == "console":
+                run_commands(commands(block), tmp_path)
+            else:
+                run_python(block, page, names)
+    finally:
+        for process in names.values():
+            if isinstance(process, subprocess.Popen):
+                process.kill()
 
 
 def test_the_readme_shows_commands_that_another_page_runs() -> None:
-    run = {command for page in PAGES if page.stem != "README" for command, _ in commands(page)}
-    shown = {command for command, _ in commands(ROOT / "README.md")}
+    run = {
+        command
+        for page in PAGES
+        if page.stem != "README"
+        for command, _ in commands(*blocks(page, "console"))
+    }
+    shown = {command for command, _ in commands(*blocks(ROOT / "README.md", "console"))}
     assert shown
     assert shown <= run
 

@@ -1,15 +1,26 @@
 """Every example runs as its reader would run it, and says what it promises."""
 
+import base64
 import csv
+import io
+import json
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from fuseloom.data import load, read_rows
+import fuseloom
+from fuseloom.data import ReadOptions, load, read_rows
+
+Ask = Callable[[Any], Any]
 
 FOLDER = Path(__file__).parents[2] / "examples"
 
@@ -64,3 +75,112 @@ def test_the_tables_of_the_reviews_are_the_printed_ones() -> None:
     ]
     assert weights == [(4.63, 1.20), (5.29, 1.19, -1.69), (5.79, 0.68, -2.94, 1.29)]
     assert "from a critic 1.97" in said
+
+
+@pytest.mark.slow
+def test_fusing_three_kinds_of_data_beats_each_of_them() -> None:
+    said = run("05_pictures_sound_and_series.py")
+    scores = {name: float(score) for name, score in re.findall(r"^(\S+) +(\d\.\d\d)$", said, re.MULTILINE)}
+    fused = scores.pop("concat"), scores.pop("cross_attention+concat")
+    assert scores.keys() >= {"camera", "microphone", "sensor"}
+    assert max(fused) > max(scores[name] for name in ("camera", "microphone", "sensor")) + 0.05
+    assert "Use " in said.splitlines()[-1]
+
+
+def picture(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.full((10, 12, 3), value, dtype=np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+BROKEN = base64.b64encode(picture(200)[:45]).decode()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder with ``rows.csv`` and a run of it, and the address of a server around the saved model."""
+    folder = tmp_path_factory.mktemp("served")
+    rows = []
+    for row in range(40):
+        (folder / f"{row}.png").write_bytes(picture(40 + 160 * (row % 2)))
+        rows.append([f"{row}.png", 10 * (row % 2) + row % 3, "dark" if row % 2 == 0 else "light"])
+    with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["photo", "size", "shade"], *rows])
+    read = ReadOptions(target="shade", image=("photo",), tabular=("size",))
+    settings = {"fusions": ["sum"], "seeds": 1, "folds": 1, "max_epochs": 5, "learning_rates": [1e-2]}
+    encoder = ["photo=image,body=patch"]
+    fuseloom.compare(folder / "rows.csv", read=read, out=folder / "run", encoder=encoder, **settings)
+    command = [sys.executable, str(FOLDER / "06_serve.py"), str(folder / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        yield folder, server.stdout.readline().split()[-1]
+        server.terminate()
+
+
+@pytest.fixture
+def ask(served: tuple[Path, str]) -> Ask:
+    """Post JSON, or bytes as they are, and give back what is answered."""
+
+    def asked(body: Any) -> Any:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(served[1], data=data), timeout=30) as answer:
+            return json.load(answer)
+
+    return asked
+
+
+def test_the_server_says_what_predict_says(served: tuple[Path, str], ask: Ask) -> None:
+    folder, _ = served
+    with (folder / "rows.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[:6]
+    rows[1]["photo"] = ""
+    with (folder / "new.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["photo", "size", "shade"])
+        writer.writeheader()
+        writer.writerows(rows)
+    command = [str(Path(sys.executable).parent / "fuseloom"), "predict", folder / "run", folder / "new.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    printed = [row["p_light"] for row in csv.DictReader(io.StringIO(done.stdout))]
+    sent = [{"size": float(row["size"]), "photo": sendable(folder, row["photo"])} for row in rows]
+    assert [f"{one['p_light']:.6g}" for one in ask(sent)] == printed
+
+
+def sendable(folder: Path, name: str) -> str | None:
+    return base64.b64encode((folder / name).read_bytes()).decode() if name else None
+
+
+def test_a_row_may_lack_a_modality_or_all_rows_one(ask: Ask) -> None:
+    shown = base64.b64encode(picture(200)).decode()
+    whole, seen, weighed = ask([{"photo": shown, "size": 11}, {"photo": shown}, {"size": 11}])
+    assert ask([{"size": 11}])[0]["p_light"] == pytest.approx(weighed["p_light"])
+    assert ask([{"photo": shown}])[0]["p_light"] == pytest.approx(seen["p_light"])
+    assert seen["p_light"] != weighed["p_light"]
+    assert whole["p_light"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ([{"photo": "/etc/hostname"}], "photo must be the bytes of a file in base64"),
+        ([{"sizes": 3}], r"must have columns of ['photo', 'size'], got 'sizes'"),
+        ({"size": 3}, "must be a JSON list of rows"),
+        ([{"photo": BROKEN}], "not a whole picture"),
+        ([{"size": 3}, {"size": "large"}], "row 1: column 'size' must be a finite number, got 'large'"),
+        ([{"size": None}], "must hold a value in one of its rows at least"),
+        (b"{", "Expecting property name"),
+        (b"\xff", "decode byte 0xff"),
+    ],
+)
+def test_what_the_server_cannot_read_is_an_answer_too(ask: Ask, body: Any, message: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        ask(body)
+    assert caught.value.code == 400
+    assert message in json.load(caught.value)["error"]
+
+
+def test_a_body_too_large_is_refused_unread(served: tuple[Path, str]) -> None:
+    request = urllib.request.Request(served[1], data=b"[]", headers={"Content-Length": "17000000"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    assert caught.value.code == 413
+    assert "at most 16,000,000 bytes, got 17,000,000" in json.load(caught.value)["error"]

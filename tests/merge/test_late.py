@@ -43,10 +43,36 @@ def test_the_product_of_probabilities_is_what_multiplies():
     np.testing.assert_allclose(got, wanted / wanted.sum(-1, keepdims=True), rtol=1e-5)
 
 
-def test_of_one_output_the_product_multiplies_the_odds():
-    streams = logits(width=1)
-    wanted = sum(streams.values())
-    torch.testing.assert_close(late(1, combine="product")(streams), wanted)
+def present_votes(streams, masks, row):
+    here = [name for name in NAMES if name not in masks or masks[name][row]]
+    return np.stack([streams[name][row].numpy() for name in here]).astype(np.float64)
+
+
+@pytest.mark.parametrize(("width", "options"), [(4, {"decision": "sigmoid"}), (1, {})])
+def test_of_classes_by_themselves_the_product_multiplies_each_ones_odds(width, options):
+    streams, masks = logits(width=width), {"audio": torch.tensor([True, False, True, False, True])}
+    merged = late(width, combine="product", **options)(streams, masks).numpy()
+    for row in range(5):
+        there = 1 / (1 + np.exp(-present_votes(streams, masks, row)))
+        all_yes, all_no = np.prod(there, axis=0), np.prod(1 - there, axis=0)
+        np.testing.assert_allclose(1 / (1 + np.exp(-merged[row])), all_yes / (all_yes + all_no), rtol=1e-5)
+
+
+def test_of_numbers_the_product_is_that_of_normal_densities():
+    streams, masks = logits(), {"audio": torch.tensor([True, False, True, False, True])}
+    merged = late(combine="product", decision="value")(streams, masks).numpy()
+    grid = np.linspace(-8, 8, 16001)
+    for row in range(5):
+        votes = present_votes(streams, masks, row)
+        log_density = -((grid[:, None, None] - votes) ** 2).sum(1) / 2
+        np.testing.assert_allclose(merged[row], grid[log_density.argmax(0)], atol=1e-3)
+
+
+@pytest.mark.parametrize("combine", ["mean", "max"])
+def test_other_rules_are_the_same_for_all_decisions(combine):
+    streams = logits()
+    first, *others = (late(combine=combine, decision=one)(streams) for one in ("softmax", "sigmoid", "value"))
+    assert all(first.equal(other) for other in others)
 
 
 def test_learned_weights_add_up_to_one_over_those_present():
@@ -62,10 +88,11 @@ def test_learned_weights_add_up_to_one_over_those_present():
     )
 
 
+@pytest.mark.parametrize("decision", ["softmax", "sigmoid", "value"])
 @pytest.mark.parametrize("combine", ["mean", "product", "max", "weighted"])
-def test_a_sample_without_any_modality_gives_zeros(combine):
+def test_a_sample_without_any_modality_gives_zeros(combine, decision):
     nowhere = {name: torch.tensor([True, False]) for name in NAMES}
-    assert late(combine=combine)(logits(2), nowhere)[1].tolist() == [0.0] * 4
+    assert late(combine=combine, decision=decision)(logits(2), nowhere)[1].tolist() == [0.0] * 4
 
 
 def test_the_maximum_is_not_additive():
@@ -82,6 +109,7 @@ def test_unequal_numbers_of_outputs_are_refused():
     ("options", "message"),
     [
         ({"combine": "vote"}, "combine must be one of .*, got 'vote'"),
+        ({"decision": "rank"}, "decision must be one of .*'sigmoid', 'softmax', 'value'.*, got 'rank'"),
         ({"dim": 7}, "dim must be the number .* got 7"),
     ],
 )

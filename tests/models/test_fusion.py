@@ -1,13 +1,18 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from fuseloom import Trace, create
+from fuseloom import Trace, create, registry
 from fuseloom.encoders import Encoder
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.heads import LinearHead
+from fuseloom.merge import Merge
 from fuseloom.models import FusionModel, FusionSpec, ModelConfig, build_model
+from fuseloom.registry import Card
 from fuseloom.tasks.classification import Classification
+from fuseloom.tasks.multilabel import Multilabel
+from fuseloom.tasks.regression import Regression
 
 ENCODERS = {"text": {"kind": "embedding", "in_dim": 6}, "audio": {"kind": "embedding", "in_dim": 4}}
 
@@ -150,3 +155,39 @@ def test_interaction_is_the_highest_of_the_parts():
 def test_a_spec_of_unknown_parts_or_in_another_order_is_refused(text, message):
     with pytest.raises(OptionError, match=message):
         FusionSpec.parse(text)
+
+
+class _Poll(Merge):
+    """Sum of the logits; it need not know what they are."""
+
+    card = Card(
+        summary="Poll.", interaction="additive", cost="K", parameters="none", level="decision", symmetric=True
+    )
+
+    def merge(self, streams, masks, *, trace, **reads):
+        return sum(streams.values())
+
+
+@pytest.mark.parametrize(
+    ("task", "together"),
+    [
+        (TASK, lambda votes: F.log_softmax(votes, -1).sum(0)),
+        (Multilabel(["a", "b", "c"]), lambda votes: votes.sum(0)),
+        (Regression([0.0, 1.0], [1.0, 2.0], names=["x", "y"]), lambda votes: votes.mean(0)),
+    ],
+)
+def test_a_merge_of_decisions_is_told_what_the_task_decides(task, together):
+    options = {"late": {"combine": "product"}}
+    config = ModelConfig(encoders=ENCODERS, fusion="late", dim=8, options=options)
+    model = build_model(config, task).eval()
+    streams, masks = model.encode({"text": torch.randn(5, 6), "audio": torch.randn(5, 4)})
+    votes = torch.stack([decide(streams[name]) for name, decide in model.decisions.items()])
+    torch.testing.assert_close(model.fuse(streams, masks), together(votes))
+
+
+def test_a_merge_of_decisions_that_does_not_ask_is_not_told(monkeypatch):
+    monkeypatch.setitem(registry._registered["merge"], "poll", _Poll)
+    model = build("poll")
+    streams, masks = model.encode({"text": torch.randn(5, 6), "audio": torch.randn(5, 4)})
+    votes = [decide(streams[name]) for name, decide in model.decisions.items()]
+    torch.testing.assert_close(model.fuse(streams, masks), sum(votes))

@@ -98,3 +98,8 @@ def test_several_columns_are_refused_and_one_is_taken():
     task = Classification.learn(np.array([["a"], ["b"]]))
     assert task.encode(np.array([["b"]])).tolist() == [1]
     assert task.target_columns(np.array([["b"]]))["target"].tolist() == ["b"]
+
+
+def test_a_row_without_a_class_is_refused():
+    with pytest.raises(DataError, match=r"a class in every row, got an empty one in 2 rows.*multilabel"):
+        Classification.learn(np.array(["a", "", "b", ""], dtype=object))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from fuseloom.diagnose.reliance import hide
 from fuseloom.errors import OptionError
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks.classification import Classification
+from fuseloom.train import fit as fit_module
 from fuseloom.train.fit import FitConfig, exact_outputs, fit, one_thread, predict_outputs
-from fuseloom.train.step import training_loss, training_step
+from fuseloom.train.step import clip_gradients, training_loss, training_step
 
 TASK = Classification(["a", "b"])
 
@@ -164,8 +167,46 @@ def test_a_model_without_stages_is_not_fitted_in_stages():
 def test_a_step_clips_the_gradient():
     model = _Model()
     before = model.layers[3].bias.detach().clone()
-    training_step(model, batch(), TASK, torch.optim.SGD(model.parameters(), lr=1.0), max_norm=1e-3)
+    training_step(model, batch(), TASK, torch.optim.SGD(model.parameters(), lr=1.0), clip_norm=1e-3)
     assert 0 < (model.layers[3].bias - before).norm() <= 1e-3
+
+
+def test_a_norm_of_zero_leaves_the_gradient_as_it_is():
+    rows, model = batch(), _Model().eval()
+    loss = training_loss(model, rows, TASK)
+    wanted = torch.autograd.grad(100 * loss, model.layers[3].bias)[0]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    before = model.layers[3].bias.detach().clone()
+    (100 * training_loss(model, rows, TASK)).backward()
+    clip_gradients(optimizer, clip_norm=0.0)
+    optimizer.step()
+    torch.testing.assert_close(before - model.layers[3].bias, wanted)
+    assert wanted.norm() > 1
+
+
+def steps_of(monkeypatch, config):
+    """The learning rates of a run's steps."""
+    rates = []
+
+    def step(model, rows, task, optimizer, **options):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return training_step(model, rows, task, optimizer, **options)
+
+    monkeypatch.setattr(fit_module, "training_step", step)
+    fit(_Model, batch(), batch(seed=1), TASK, config)
+    return rates
+
+
+def test_the_learning_rate_of_each_step_follows_the_schedule(monkeypatch):
+    config = FitConfig(lr=0.1, max_epochs=2, batch_size=10, schedule="linear", warmup=0.25)
+    shares = [0.5, 1.0, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert steps_of(monkeypatch, config) == pytest.approx([0.1 * share for share in shares])
+
+
+def test_a_run_planned_for_longer_begins_as_the_longer_one(monkeypatch):
+    long = FitConfig(lr=0.1, max_epochs=4, batch_size=10, schedule="cosine", warmup=0.1)
+    short = replace(long, max_epochs=2, planned_epochs=4)
+    assert steps_of(monkeypatch, short) == steps_of(monkeypatch, long)[:8]
 
 
 def test_one_thread_gives_the_threads_back():
@@ -194,6 +235,11 @@ def test_settings_must_be_positive(option):
         ("class_weight", "equal", r"class_weight must be 'none' or 'balanced', got 'equal'"),
         ("modality_dropout", 1.0, r"modality_dropout must be in \[0, 1\), got 1\.0"),
         ("modality_dropout", -0.1, r"modality_dropout must be in \[0, 1\), got -0\.1"),
+        ("schedule", "step", r"schedule must be 'constant', 'cosine' or 'linear', got 'step'"),
+        ("warmup", 1.5, r"warmup must be in \[0, 1\], got 1\.5"),
+        ("clip_norm", -1.0, r"clip_norm must not be negative, got -1\.0"),
+        ("clip_norm", float("nan"), r"clip_norm must not be negative, got nan"),
+        ("planned_epochs", 99, r"planned_epochs must be max_epochs, 100, or more, got 99"),
     ],
 )
 def test_settings_of_what_is_learnt_from_must_be_known(option, value, message):

@@ -71,9 +71,17 @@ def test_a_torn_lock_is_taken_over(tmp_path, torn):
 
 
 def test_it_is_given_back_after_an_error_too(tmp_path):
-    with pytest.raises(KeyError), holding(tmp_path / "new"):
+    with pytest.raises(KeyError), holding(tmp_path):
         raise KeyError
-    assert list((tmp_path / "new").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_made_for_nothing_is_gone_again(tmp_path):
+    with holding(tmp_path / "nothing"):
+        pass
+    with holding(tmp_path / "something"):
+        (tmp_path / "something" / "kept").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["something"]
 
 
 def test_a_lock_that_goes_while_it_is_taken_is_not_held(tmp_path, monkeypatch):

@@ -32,11 +32,13 @@ def run(config, state=None):
     return fit(_Model, batch(0), batch(1), TASK, config, state=state)
 
 
-def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tmp_path):
-    whole, told = run(CONFIG)
+@pytest.mark.parametrize("options", [{}, {"schedule": "cosine", "warmup": 0.3, "clip_norm": 0.0}])
+def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tmp_path, options):
+    config = replace(CONFIG, **options)
+    whole, told = run(config)
     state = tmp_path / "run.state"
     for epochs in (1, 4, 9):
-        model, result = run(replace(CONFIG, max_epochs=epochs), state)
+        model, result = run(replace(config, max_epochs=epochs, planned_epochs=9), state)
         assert result.epochs == epochs
     assert result.curve == told.curve
     assert result.valid_loss == told.valid_loss

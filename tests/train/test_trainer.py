@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fuseloom.errors import MissingExtraError, OptionError, RunError
+from fuseloom.models import ModelConfig, build_model
 from fuseloom.train import callbacks, trainer
 from fuseloom.train.fit import FitConfig, fit
 from fuseloom.train.trainer import TrainerConfig, fit_with_trainer
@@ -25,7 +27,16 @@ def by_trainer(problem, folder, fit=FIT, config=CPU):
 
 
 @pytest.mark.parametrize(
-    "options", [{"patience": 1}, {}, {"class_weight": "balanced"}, {"modality_dropout": 0.3}]
+    "options",
+    [
+        {"patience": 1},
+        {},
+        {"class_weight": "balanced"},
+        {"modality_dropout": 0.3},
+        {"schedule": "cosine", "warmup": 0.2},
+        {"schedule": "linear", "planned_epochs": 9, "clip_norm": 0.1},
+        {"clip_norm": 0.0},
+    ],
 )
 def test_both_loops_give_the_same_weights_bit_for_bit(problem, tmp_path, options):
     config = replace(FIT, lr=0.05, max_epochs=6, **options)
@@ -39,26 +50,78 @@ def test_both_loops_give_the_same_weights_bit_for_bit(problem, tmp_path, options
     assert len({value.untyped_storage().data_ptr() for value in by_lightning.parameters()}) > 1
 
 
-def test_a_run_killed_after_any_step_ends_as_if_undisturbed(problem, tmp_path, monkeypatch):
-    config, save = replace(CPU, checkpoint_steps=1), callbacks.Checkpoints._save
-    taken = []
+def saved_after_each_step(monkeypatch, tmp_path, run):
+    """A run, and copies of its folder as they were after each checkpoint."""
+    taken, save = [], callbacks.Checkpoints._save
 
     def save_and_keep(self, its_trainer):
         save(self, its_trainer)
-        taken.append(shutil.copy(self.path, tmp_path / f"{len(taken)}.ckpt"))
+        taken.append(shutil.copytree(self.path.parent, tmp_path / f"copy{len(taken)}"))
 
-    monkeypatch.setattr(callbacks.Checkpoints, "_save", save_and_keep)
-    whole, told = by_trainer(problem, tmp_path / "whole", config=config)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.Checkpoints, "_save", save_and_keep)
+        return *run(tmp_path / "whole"), taken
+
+
+def test_a_run_killed_after_any_step_ends_as_if_undisturbed(problem, tmp_path, monkeypatch):
+    config, fit_config = replace(CPU, checkpoint_steps=1), replace(FIT, schedule="cosine", warmup=0.3)
+
+    def run(folder):
+        return by_trainer(problem, folder, fit_config, config)
+
+    whole, told, taken = saved_after_each_step(monkeypatch, tmp_path, run)
     assert len(taken) == 15
-    for number, checkpoint in enumerate(taken):
-        folder = tmp_path / f"again{number}"
-        folder.mkdir()
-        shutil.copy(checkpoint, folder / "last.ckpt")
+    for number, folder in enumerate(taken):
         torch.manual_seed(number)
-        model, also_told = by_trainer(problem, folder, config=config)
+        model, also_told = run(folder)
         assert same(whole, model)
         assert told.curve == also_told.curve
+
+
+def in_stages(problem, options):
+    """The problem for a model whose merge is fitted in stages."""
+    _, train, valid, task = problem
+    encoders = {name: {"kind": "embedding", "in_dim": value.shape[1]} for name, value in train.inputs.items()}
+    model = ModelConfig(encoders=encoders, fusion="mro", dim=8, dropout=0.3)
+    config = replace(FIT, batch_size=35, sequential=True, lr=0.05, **options)
+    return (lambda: build_model(model, task), train, valid, task), config
+
+
+@pytest.mark.parametrize("options", [{"patience": 1, "max_epochs": 9}, {"schedule": "linear", "warmup": 0.5}])
+def test_stages_are_fitted_to_the_same_weights(problem, tmp_path, options):
+    staged, config = in_stages(problem, options)
+    plain, told = fit(*staged, config)
+    heard = []
+    by_lightning, also_told = fit_with_trainer(
+        *staged, config, trainer=CPU, folder=tmp_path, tell=heard.append
+    )
+    assert same(plain, by_lightning)
+    assert replace(told, train_s=0.0) == replace(also_told, train_s=0.0)
+    assert not same(plain, fit(*staged, replace(config, sequential=False))[0])
+    assert [progress.epoch for progress in heard] == list(range(1, told.epochs + 1))
+    assert heard[-1].curve == told.curve
+    assert all(parameter.requires_grad for parameter in by_lightning.parameters())
+
+
+def test_a_run_in_stages_killed_after_any_step_ends_as_if_undisturbed(problem, tmp_path, monkeypatch):
+    staged, config = in_stages(problem, {"max_epochs": 2, "schedule": "cosine"})
+
+    def run(folder):
+        return by_trainer(staged, folder, config, replace(CPU, checkpoint_steps=1))
+
+    whole, told, taken = saved_after_each_step(monkeypatch, tmp_path, run)
+    assert len(taken) == 8
+    assert sorted(path.name for path in taken[-1].glob("*.ckpt")) == ["stage0.ckpt", "stage1.ckpt"]
+    for number, folder in enumerate(taken):
+        torch.manual_seed(number)
+        model, also_told = run(folder)
+        assert same(whole, model)
+        assert told.curve == also_told.curve
+
+
+def test_a_model_without_stages_is_not_fitted_in_stages(problem, tmp_path):
+    with pytest.raises(OptionError, match="sequential must be False for a model without stages"):
+        by_trainer(problem, tmp_path, replace(FIT, sequential=True))
 
 
 def test_a_run_that_patience_ended_is_not_gone_on_with(problem, tmp_path):
@@ -114,14 +177,15 @@ target = (values["text"][:, 0] > 0).long() + (values["audio"][:, 0] > 0).long()
 rows = Batch(inputs=values, target=target)
 task = Classification(["a", "b", "c"])
 encoders = {name: {"kind": "embedding", "in_dim": 4} for name in values}
-model = ModelConfig(encoders=encoders, fusion="low_rank", dim=8, dropout=0.0)
+sequential = sys.argv[4] == "in_stages"
+model = ModelConfig(encoders=encoders, fusion="mro" if sequential else "low_rank", dim=8, dropout=0.0)
 folder, devices = Path(sys.argv[1]), int(sys.argv[2])
 found, told = fit_with_trainer(
     lambda: build_model(model, task),
     rows.take(slice(0, 70)),
     rows.take(slice(70, 670)),
     task,
-    FitConfig(lr=0.01, max_epochs=int(sys.argv[3]), batch_size=23),
+    FitConfig(lr=0.01, max_epochs=int(sys.argv[3]), batch_size=23, sequential=sequential),
     trainer=TrainerConfig(accelerator="cpu", devices=devices, accumulate=2, checkpoint_steps=2),
     folder=folder,
 )
@@ -130,19 +194,33 @@ if is_first_process():
 """
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_weights_of_one_and_go_on_after_a_stop(tmp_path):
+def run_program(tmp_path, folder, *, devices, epochs, how="at_once"):
+    """Train in processes of their own; gives the weights."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")
-    for folder, devices, epochs in (("one", 1, 3), ("two", 2, 1), ("two", 2, 3)):
-        command = [sys.executable, str(program), str(tmp_path / folder), str(devices), str(epochs)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
-    one, two = (load_file(tmp_path / folder / "weights3.safetensors") for folder in ("one", "two"))
+    command = [sys.executable, str(program), str(tmp_path / folder), str(devices), str(epochs), how]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return load_file(tmp_path / folder / f"weights{epochs}.safetensors")
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_weights_of_one_and_go_on_after_a_stop(tmp_path):
+    one = run_program(tmp_path, "one", devices=1, epochs=3)
+    before = run_program(tmp_path, "two", devices=2, epochs=1)
+    two = run_program(tmp_path, "two", devices=2, epochs=3)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, atol=1e-4, rtol=1e-3)
-    before = load_file(tmp_path / "two" / "weights1.safetensors")
     assert not all(value.equal(before[name]) for name, value in two.items())
+
+
+@pytest.mark.slow
+def test_two_processes_fit_stages_to_the_weights_of_one(tmp_path):
+    one, two = (
+        run_program(tmp_path, f"{devices}", devices=devices, epochs=3, how="in_stages") for devices in (1, 2)
+    )
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-4, rtol=1e-3)
 
 
 def test_mixed_precision_learns_in_float32(problem, tmp_path):
@@ -160,9 +238,40 @@ def test_losses_go_to_tensorboard(problem, tmp_path):
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
+def test_the_epochs_of_all_stages_are_numbered_on_for_a_logger(problem, tmp_path):
+    staged, config = in_stages(problem, {"max_epochs": 2})
+    _, told = by_trainer(staged, tmp_path, config, replace(CPU, loggers=("tensorboard",)))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("valid_loss")] == [1, 2, 3, 4]
+    logged = [event.value for event in events.Scalars("valid_loss")]
+    assert logged == pytest.approx([valid for _, valid in told.curve])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the library that MLflow's database speaks through
+def test_losses_go_to_mlflow_and_a_run_that_goes_on_is_the_same_run(problem, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="needs mlflow: pip install 'fuseloom[loggers]'")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config, folder = replace(CPU, loggers=("mlflow",)), tmp_path / "mine" / "checkpoints"
+    by_trainer(problem, folder, replace(FIT, max_epochs=2), config)
+    _, told = by_trainer(problem, folder, FIT, config)
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("fuseloom")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
+    logged = [
+        [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+        for name in ("train_loss", "valid_loss")
+    ]
+    curve = zip(*told.curve, strict=True)
+    assert logged == [[(step, pytest.approx(v)) for step, v in enumerate(c, start=1)] for c in curve]
+    assert len(told.curve) == 3
+
+
 def test_a_logger_without_its_package_names_what_to_install(problem, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "find_spec", lambda name: None if name == "mlflow" else object())
-    with pytest.raises(MissingExtraError, match=r"'mlflow' needs a package\. Run: pip install mlflow-skinny"):
+    message = r"'mlflow' needs mlflow\. Run: pip install 'fuseloom\[loggers\]'"
+    with pytest.raises(MissingExtraError, match=message):
         by_trainer(problem, tmp_path, config=replace(CPU, loggers=("mlflow",)))
 
 
@@ -178,11 +287,6 @@ def test_a_damaged_checkpoint_is_refused(problem, tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(RunError, match=r"last\.ckpt must be a whole checkpoint of this run.*--overwrite"):
         by_trainer(problem, tmp_path)
-
-
-def test_stages_are_left_to_the_plain_loop(problem, tmp_path):
-    with pytest.raises(OptionError, match="sequential must be False with Lightning's Trainer, got True"):
-        by_trainer(problem, tmp_path, replace(FIT, sequential=True))
 
 
 @pytest.mark.parametrize(

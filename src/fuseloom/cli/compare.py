@@ -80,6 +80,27 @@ Examples:
     help="Probability that training leaves a modality of a row out.",
 )
 @click.option(
+    "--schedule",
+    type=click.Choice(["constant", "cosine", "linear"]),
+    default="constant",
+    show_default=True,
+    help="What the learning rate does after the warm-up: stay, or fall to 0 with the last epoch.",
+)
+@click.option(
+    "--warmup",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of the training steps over which the learning rate rises.",
+)
+@click.option(
+    "--clip-norm",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Norm that gradients are scaled down to; 0 leaves them.",
+)
+@click.option(
     "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Training runs per model."
 )
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Of splits that are made.")

@@ -1,4 +1,4 @@
-"""``fuseloom data``: what data hold, what is wrong with them, and pairs made under noise."""
+"""``fuseloom data``: what data hold, what is wrong with them, and data to try things on."""
 
 import json
 import sys
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["data"]
 
+_APPLES = "apples"
 _FOLDS = click.option("--folds", metavar="COL,COL", help="Columns that hold folds, as in 'fold*'.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 
@@ -24,7 +25,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print everything a
 Examples:
   $ fuseloom data describe reviews.csv --target score
   $ fuseloom data check posts/ --target intent --folds 'fold*'
-  $ fuseloom data make av-digits/ noisy/ --image-noise 0.5 --audio-snr-db 2"""
+  $ fuseloom data make apples apples/"""
 )
 def data() -> None:
     """Describe data, check them, or make some, before anything is trained."""
@@ -81,13 +82,16 @@ def _check(source: str | None, **options: Any) -> None:
 @data.command(
     "make",
     epilog="""\b
-Example:
+Examples:
+  $ fuseloom data make apples apples/
+  $ fuseloom compare apples/rows.csv --target grade
+\b
   $ fuseloom data make av-digits/ noisy/ --image-noise 0.5 --audio-snr-db 2
   $ fuseloom compare noisy/rows.csv --target digit""",
 )
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--rows", type=click.IntRange(1), help="Pairs; default: as many as there are recordings.")
+@click.option("--rows", type=click.IntRange(1), help="Default: 900 apples, or a pair per recording.")
 @click.option("--image-noise", default=0.0, show_default=True, help="Deviation; 1 is black to white.")
 @click.option("--occlusion", default=0.0, show_default=True, help="Side of a grey square, as a share.")
 @click.option("--audio-snr-db", type=float, help="Decibels of signal over white noise; default: no noise.")
@@ -98,15 +102,36 @@ Example:
     show_default=True,
     help="What no two splits share, besides pictures.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the splits, the pairs and the noise.")
-def _make(source: Path, out: Path, **options: Any) -> None:
-    """Pair the pictures and recordings of SOURCE, the folder of av-digits, under noise, as files in OUT."""
+@click.option("--seed", default=0, show_default=True, help="Of all that is drawn.")
+@click.pass_context
+def _make(context: click.Context, /, source: Path, out: Path, **options: Any) -> None:
+    """Write data to try things on into the folder OUT.
+
+    SOURCE `apples` gives pictures and a table of graded apples, drawn, with the faults that such folders
+    have. SOURCE as the folder of av-digits gives its pictures and recordings in pairs, under noise.
+    """
+    if str(source) == _APPLES:
+        table = _written_apples(context, out, options)
+        click.echo(f"apples to learn from in {table}, others in later.csv and new.csv beside it")
+        return
     from fuseloom.data.av_digits import make_av_digits
     from fuseloom.data.writing import write_av_digits
 
     rows = make_av_digits(source, **options)
     table = write_av_digits(rows, out)
     click.echo(f"{len(rows.ids):,} pairs in {table}")
+
+
+def _written_apples(context: click.Context, out: Path, options: dict[str, Any]) -> Path:
+    from click.core import ParameterSource
+
+    from fuseloom.data.writing import write_apples
+
+    given = {n: v for n, v in options.items() if context.get_parameter_source(n) != ParameterSource.DEFAULT}
+    if others := sorted(given.keys() - {"rows", "seed"}):
+        option = others[0].replace("_", "-")
+        raise click.UsageError(f"--{option} is for av-digits, apples take --rows and --seed.")
+    return write_apples(out, **given)
 
 
 def _read(source: str | None, options: dict[str, Any]) -> "Dataset":

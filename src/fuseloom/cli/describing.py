@@ -78,7 +78,7 @@ def _inferred(what: str, change: str) -> Iterator[str]:
 
 
 def _finding(one: Finding) -> Iterator[str]:
-    head = f"{one.severity.upper():7} {one.kind}: {one.count:,} {one.what}"
+    head = f"{one.severity.upper():7} {one.kind} ({one.count:,}): {one.what}"
     yield from wrap(printable(head), _WIDTH, subsequent_indent=" " * 8)
     yield from (f"        - {fit(printable(place), _WIDTH)}" for place in _first(one.where))
     yield from (indent(line, "        ") for line in wrap(one.advice, _WIDTH))

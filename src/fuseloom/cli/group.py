@@ -10,7 +10,19 @@ from fuseloom.errors import FuseloomError
 
 __all__ = ["VERBS", "fuseloom"]
 
-VERBS = ("compare", "data", "doctor", "evaluate", "list", "predict", "recipe", "sweep", "train", "verify")
+VERBS = (
+    "compare",
+    "convert",
+    "data",
+    "doctor",
+    "evaluate",
+    "list",
+    "predict",
+    "recipe",
+    "sweep",
+    "train",
+    "verify",
+)
 
 
 class _Verbs(click.Group):

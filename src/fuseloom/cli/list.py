@@ -10,7 +10,7 @@ import click
 
 __all__ = ["list"]
 
-_KINDS = ("exchange", "merge", "encoder", "task", "data", "metric", "recipe")
+_KINDS = ("exchange", "merge", "encoder", "task", "data", "metric", "recipe", "converter")
 
 
 @click.command(
@@ -24,7 +24,7 @@ Examples:
 @click.option("--kind", type=click.Choice(_KINDS), help="Only names of this kind; by default fusions.")
 @click.option("--json", "as_json", is_flag=True, help="Whole cards, or what a line says, as JSON.")
 def list(pattern: str, kind: str | None, as_json: bool) -> None:  # noqa: A001  the verb's name
-    """List fusion parts, encoders, tasks, data sets, metrics or recipes whose name matches PATTERN."""
+    """List fusion parts, encoders, tasks, data sets, metrics, recipes or converters that match PATTERN."""
     if kind in (None, "exchange", "merge"):
         _list_fusions(pattern, kind, as_json=as_json)
         return
@@ -86,6 +86,7 @@ def _first_line(cls: Any) -> str:
 _NAMED: Mapping[str, Callable[[], dict[str, str]]] = {
     "encoder": lambda: _registered("encoder"),
     "task": lambda: _registered("task"),
+    "converter": lambda: _registered("converter"),
     "data": _data,
     "metric": _metrics,
     "recipe": _recipes,

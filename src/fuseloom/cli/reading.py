@@ -12,7 +12,7 @@ __all__ = ["read_options", "reading"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_KINDS = ("number", "category", "text", "image", "audio", "array", "series", "embedding", "ignore")
+_KINDS = ("number", "category", "classes", "text", "image", "audio", "array", "series", "embedding", "ignore")
 _NAMES = ("target", "text", "tabular", "image", "audio", "array", "id_column", "split_column", "group_column")
 _OPTIONS = (
     click.option("--target", help="Column to predict, or key of labels.csv."),

@@ -1,8 +1,12 @@
 """``fuseloom sweep``: a grid over the settings of a recipe."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from fuseloom.comparison.cluster import Cluster
 
 __all__ = ["sweep"]
 
@@ -17,7 +21,12 @@ Examples:
 @click.option("--grid", multiple=True, required=True, metavar="KEY.SUB=VALUE,VALUE", help="Values to try.")
 @click.option("--set", "settings", multiple=True, metavar="KEY.SUB=VALUE", help="Change it for all runs.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs per combination.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--workers", type=click.IntRange(1), help="Processes to train in; default: 1.")
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Train on a Ray cluster instead: auto, local or HOST:PORT. The run folder must be on a shared disk.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/sweep-RECIPE.")
 @click.option("--overwrite", is_flag=True, help="Remove the sweep that the folder holds.")
 @click.option("--json", "as_json", is_flag=True, help="Print all runs as JSON.")
@@ -39,7 +48,7 @@ def sweep(recipe: str, grid: tuple[str, ...], settings: tuple[str, ...], **optio
         out if isinstance(out, Path) else Path("runs") / f"sweep-{Path(recipe).stem}",
         seeds=int(str(options["seeds"])),
         overrides=settings,
-        num_workers=int(str(options["workers"])),
+        num_workers=_workers(options["workers"], options["ray"]),
         overwrite=bool(options["overwrite"]),
         progress=lambda line: click.echo(line, err=True),
     )
@@ -52,3 +61,13 @@ def sweep(recipe: str, grid: tuple[str, ...], settings: tuple[str, ...], **optio
     wide = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
         click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, wide, strict=True)).rstrip())
+
+
+def _workers(number: object, address: object) -> "int | Cluster":
+    from fuseloom.comparison.cluster import Cluster
+
+    if address is None:
+        return 1 if number is None else int(str(number))
+    if number is not None:
+        raise click.UsageError("--workers counts processes here; a cluster (--ray) has its own. Give one.")
+    return Cluster(address=str(address))

@@ -17,6 +17,9 @@ _KEYS = {
     "task": "data.task",
     "fraction": "data.fraction",
     "seed": "fit.seed",
+    "schedule": "fit.schedule",
+    "warmup": "fit.warmup",
+    "clip_norm": "fit.clip_norm",
 }
 
 
@@ -35,6 +38,9 @@ Examples:
 @click.option("--task", help="Told from the target by default.")
 @click.option("--fraction", type=float, help="Share of the training and validation rows, by class.")
 @click.option("--seed", type=int, help="Of the weights, the order of rows and dropout.")
+@click.option("--schedule", help="Of the learning rate: constant, cosine or linear.")
+@click.option("--warmup", type=float, help="Share of the steps over which the learning rate rises.")
+@click.option("--clip-norm", type=float, help="Norm that gradients are scaled down to; 0 leaves them.")
 @click.option("--logger", "loggers", multiple=True, metavar="NAME", help="tensorboard or mlflow.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/train-NAME.")
 @click.option("--overwrite", is_flag=True, help="Remove the run that the folder holds.")

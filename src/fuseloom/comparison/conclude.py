@@ -27,7 +27,7 @@ from fuseloom.train.files import write_whole
 from fuseloom.train.fit import exact_outputs
 from fuseloom.train.predictions import predictions_csv
 from fuseloom.train.saved import SavedModel
-from fuseloom.types import Batch
+from fuseloom.types import Batch, Selection
 
 __all__ = ["Answer", "conclude", "summarise"]
 
@@ -113,6 +113,9 @@ def _describe(kind: str, options: Mapping[str, Any], shape: Sequence[int]) -> st
         return f"text up to {shape[1]} bytes"
     if kind == "table":
         return f"{options['num_numbers']} numbers, {len(options['cardinalities'])} categories"
+    if len(shape) == 4:
+        size = f"{shape[2]} by {shape[3]}"
+        return f"pictures of {size} pixels" if kind == "image" else f"{shape[1]} features at {size} places"
     return f"{shape[1]} steps of {shape[2]} features" if len(shape) == 3 else f"{shape[1]} features"
 
 
@@ -121,7 +124,7 @@ def _target(rows: Rows, split: str) -> NDArray[Any]:
     return rows.all.target[rows.split[split]].cpu().numpy()
 
 
-def _predict(model: FusionModel, rows: Batch, ready: Prepared) -> Floats:
+def _predict(model: FusionModel, rows: Batch | Selection, ready: Prepared) -> Floats:
     return ready.task.predict(exact_outputs(model, rows))
 
 
@@ -219,7 +222,7 @@ def _predictor(run: Trained, ready: Prepared) -> Callable[[Batch], Floats]:
 def _reliance(run: Trained, ready: Prepared, metric: tuple[str, Metric]) -> Reliance:
     return reliance(
         _predictor(run, ready),
-        ready.rows.take("test", run.candidate.modalities),
+        ready.rows.take("test", run.candidate.modalities).take(slice(None)),
         model=run.candidate.name,
         metric=metric,
     )

@@ -8,6 +8,7 @@ from fuseloom.errors import OptionError
 from fuseloom.models import FusionSpec, ModelConfig
 from fuseloom.registry import list_fusions
 from fuseloom.train.fit import ClassWeight, FitConfig
+from fuseloom.train.schedule import Schedule
 
 __all__ = ["ALL_FUSIONS", "Candidate", "CompareConfig", "EncoderStart", "candidates"]
 
@@ -55,6 +56,13 @@ class CompareConfig:
     """``balanced`` weighs each class alike in the loss, whatever its share of the training rows."""
     modality_dropout: float = 0.0
     """Probability that training leaves a modality of a row out, so that a fusion learns to do without."""
+    schedule: Schedule = "constant"
+    """What the learning rate does after the warm-up, as `FitConfig` says; planned over ``max_epochs``, so
+    that the run that tries a learning rate is the beginning of the one that is trained to the end."""
+    warmup: float = 0.0
+    """Share of the planned steps over which the learning rate rises to its peak."""
+    clip_norm: float = 1.0
+    """Norm that the gradients of a step are scaled down to; 0 leaves them as they are."""
     dim: int = 64
     """Width of every stream and of the fused value."""
     dropout: float = 0.5
@@ -103,11 +111,15 @@ class CompareConfig:
             batch_size=self.batch_size,
             class_weight=self.class_weight,
             modality_dropout=self.modality_dropout,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            clip_norm=self.clip_norm,
         )
 
     def search(self, lr: float) -> FitConfig:
-        """Settings of the run that tries a learning rate."""
-        return replace(self.fit(lr, 0), max_epochs=min(self.search_epochs, self.max_epochs))
+        """Settings of the run that tries a learning rate; its schedule is that of the whole run."""
+        epochs = min(self.search_epochs, self.max_epochs)
+        return replace(self.fit(lr, 0), max_epochs=epochs, planned_epochs=self.max_epochs)
 
     def notes(self) -> list[str]:
         """What a reader of the scores must know of the training."""
@@ -120,6 +132,18 @@ class CompareConfig:
             said = [*said, "class weights: balanced over the training rows, in the loss and in no metric"]
         if self.modality_dropout > 0:
             said = [*said, f"modality dropout: {self.modality_dropout:g} in the training of fusions"]
+        if self.schedule != "constant" or self.warmup > 0:
+            said = [
+                *said,
+                f"learning rate: {self.schedule} after a warm-up over {self.warmup:.0%} of the steps",
+            ]
+        if self.clip_norm != 1:
+            said = [
+                *said,
+                f"gradients: clipped to a norm of {self.clip_norm:g}"
+                if self.clip_norm
+                else "gradients: not clipped",
+            ]
         return said
 
 

@@ -53,8 +53,18 @@ class EncoderSpec:
 
     @property
     def reads(self) -> str:
-        """The preprocessor that it stands behind."""
-        return _BEHIND.get(self.kind, self.kind)
+        """The preprocessor that it stands behind; a frozen model is part of it, so that it runs once."""
+        return _FROZEN[self.kind] if self.is_frozen else _BEHIND.get(self.kind, self.kind)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is a pretrained model of which only the last linear map is trained."""
+        return self.kind in _FROZEN and bool(self.options.get("frozen", False))
+
+    @property
+    def trained(self) -> str:
+        """The encoder of which a model is built."""
+        return "projection" if self.is_frozen else self.kind
 
     def settings(self) -> dict[str, Any]:
         """Options of the preprocessor's ``fit``, and its kind."""
@@ -67,22 +77,30 @@ class EncoderSpec:
         Raises:
             OptionError: an option that neither the encoder nor its preprocessing knows.
         """
-        cls = lookup(self.kind, kind="encoder")
+        cls = lookup(self.trained, kind="encoder")
         taken = [name for name in inspect.signature(cls).parameters if name not in ("dim", "dropout")]
         own = {n: v for n, v in self.options.items() if n in taken}
         for name in self.options:
-            if name not in taken and name not in self._of_fit():
+            if name not in taken and name not in self._of_fit() and not (name == "frozen" and self.is_frozen):
                 hint = did_you_mean(name, [*taken, *self._of_fit()])
                 raise OptionError(f"Unknown option {name!r} of the encoder {self.kind!r}.{hint}")
         learnt = {n: v for n, v in preprocessor.encoder_options().items() if n in taken}
-        return {"kind": self.kind, **learnt, **own}
+        if fixed := sorted((own.keys() & learnt.keys()) - self._of_fit()):
+            raise OptionError(
+                f"{fixed[0]} of the encoder {self.kind!r} must be left to the preprocessing, which made it "
+                f"{learnt[fixed[0]]}, got {own[fixed[0]]}. Of the preprocessing you can set: "
+                f"{', '.join(sorted(self._of_fit()))}."
+            )
+        return {"kind": self.trained, **learnt, **own}
 
     def _of_fit(self) -> set[str]:
         return inspect.signature(PREPROCESSORS[self.reads].fit).parameters.keys() - {"modality", "rows"}
 
 
-_BEHIND = {"identity": "embedding", "timm": "image", "hf": "tokens"}
+_BEHIND = {"identity": "embedding", "projection": "embedding", "timm": "image", "hf": "tokens"}
 """Encoder -> preprocessor, where they are not called the same."""
+_FROZEN = {"timm": "image-features", "hf": "text-features"}
+"""Pretrained encoder -> preprocessor that holds it, where it is not trained."""
 _SETTINGS: Mapping[str, Mapping[str, Value]] = {"timm": {"size": 224}}
 """Encoder -> settings of the preprocessing, where they are not its own defaults."""
 

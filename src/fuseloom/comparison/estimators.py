@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_random_state, column_or_1d, validate_data
 
@@ -24,10 +26,11 @@ from fuseloom.data import (
     load,
     read_rows,
 )
-from fuseloom.errors import DataError
+from fuseloom.errors import DataError, OptionError
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks import Task
 from fuseloom.tasks.classification import Classification
+from fuseloom.tasks.multilabel import Multilabel
 from fuseloom.tasks.regression import Regression
 from fuseloom.train.fit import FitConfig, exact_outputs, fit, one_thread
 from fuseloom.types import Batch
@@ -66,23 +69,24 @@ class _FusionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         self.random_state = random_state
 
     @abstractmethod
-    def _learn(self, y: Any) -> tuple[Task, NDArray[Any]]:
-        """The task, and the encoded target."""
+    def _learn(self, y: NDArray[Any]) -> tuple[Task, NDArray[Any]]:
+        """The task, and the encoded target, of ``[N]`` or of several ``[N, K]``."""
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803  scikit-learn's name
-        """Train on rows ``X`` with targets ``y`` ``[N]``.
+        """Train on rows ``X`` with targets ``y``, ``[N]`` or ``[N, K]``.
 
         Args:
             X: A DataFrame (``text`` and ``tabular`` name its columns, or they are inferred), a dict modality
                 name -> array ``[N, D]`` or ``[N, T, D]`` or strings, or one array ``[N, D]``. NaN is missing.
-            y: Classes or numbers.
+            y: Classes ``[N]``, 0 and 1 for each of several classes ``[N, K]``, or numbers of either shape.
 
         Raises:
             DataError: rows and targets do not fit, or cannot be learnt from.
             ModalityError: the fusion needs more modalities.
+            OptionError: the weights of classes are not those of the targets.
         """
-        dataset = self._read(X, y)
-        task, target = self._learn(column_or_1d(y, warn=True))
+        dataset, targets = self._read(X, y)
+        task, target = self._learn(targets)
         if len(target) != len(dataset):
             raise DataError(f"y must have {len(dataset)} values like X, got {len(target)}.")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -123,12 +127,18 @@ class _FusionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         train, valid = train_test_split(rows, test_size=held, random_state=seed, stratify=strata)
         return train, valid
 
-    def _read(self, X: Any, y: Any) -> Dataset:  # noqa: N803
+    def _read(self, X: Any, y: Any) -> tuple[Dataset, NDArray[Any]]:  # noqa: N803
+        """The rows, and the targets ``[N]`` or ``[N, K]``."""
         if _has_modalities(X):
             self.n_features_in_ = len(X.keys())
-            return load(X, ReadOptions(text=tuple(self.text), tabular=tuple(self.tabular)), target=y)
-        table, _ = validate_data(self, X, y, ensure_all_finite="allow-nan", ensure_min_samples=2)
-        return _one_table(table)
+            targets = _targets(y)
+            options = ReadOptions(text=tuple(self.text), tabular=tuple(self.tabular))
+            one = targets if targets.ndim == 1 else np.arange(len(targets))  # rows are read by one target
+            return load(X, options, target=one), targets
+        table, y = validate_data(
+            self, X, y, multi_output=True, ensure_all_finite="allow-nan", ensure_min_samples=2
+        )
+        return _one_table(table), _targets(y)
 
     def _read_again(self, X: Any) -> Dataset:  # noqa: N803
         if _has_modalities(X):
@@ -138,11 +148,14 @@ class _FusionEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.target_tags.multi_output = True
         return tags
 
 
 class FusionClassifier(ClassifierMixin, _FusionEstimator):  # type: ignore[misc]
-    """A fusion model as a scikit-learn classifier.
+    """A fusion model as a scikit-learn classifier, of one class per row or of any number of them.
+
+    Several classes are given as an indicator ``[N, K]`` of 0 and 1 and predicted so.
 
     Args:
         fusion: ``MERGE`` or ``EXCHANGE+MERGE``, as `fuseloom.list_fusions` names them.
@@ -155,6 +168,8 @@ class FusionClassifier(ClassifierMixin, _FusionEstimator):  # type: ignore[misc]
         max_epochs: Passes over the training rows at most.
         validation_fraction: Share of the rows held out to decide when to stop.
         random_state: Of the held-out rows, the weights and the order of rows.
+        class_weight: ``balanced`` weighs each class alike in the loss, a dict class -> weight as it says; of
+            several classes a list of such dicts, for 0 and 1 of each.
 
     Example:
         >>> rows = {"a": np.repeat(np.eye(2), 10, 0), "b": np.zeros((20, 3))}
@@ -163,24 +178,82 @@ class FusionClassifier(ClassifierMixin, _FusionEstimator):  # type: ignore[misc]
         array(['x', 'y'], dtype='<U1')
     """
 
-    def _learn(self, y: Any) -> tuple[Task, NDArray[Any]]:
+    def __init__(  # noqa: PLR0913  scikit-learn wants every setting here
+        self,
+        fusion: str = "concat",
+        *,
+        text: Sequence[str] = (),
+        tabular: Sequence[str] = (),
+        dim: int = 64,
+        dropout: float = 0.2,
+        lr: float = 1e-3,
+        batch_size: int | None = None,
+        max_epochs: int = 100,
+        validation_fraction: float = 0.2,
+        random_state: Any = None,
+        class_weight: Any = None,
+    ) -> None:
+        super().__init__(
+            fusion,
+            text=text,
+            tabular=tabular,
+            dim=dim,
+            dropout=dropout,
+            lr=lr,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            validation_fraction=validation_fraction,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    def _learn(self, y: NDArray[Any]) -> tuple[Task, NDArray[Any]]:
         check_classification_targets(y)
+        if y.ndim == 2:
+            self.classes_ = np.arange(y.shape[1])
+            several = Multilabel.learn(y)
+            return self._weighted(several, several.encode(y)), several.encode(y)
         self.classes_, encoded = np.unique(y, return_inverse=True)
-        return Classification.learn(np.arange(len(self.classes_))), encoded.astype(np.int64)
+        task = Classification.learn(np.arange(len(self.classes_)))
+        if self.class_weight is not None:
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            task = Classification(task.classes, numeric=task.numeric, weights=weights.tolist())
+        return task, encoded.astype(np.int64)
+
+    def _weighted(self, task: Multilabel, flags: Floats) -> Multilabel:
+        if self.class_weight is None:
+            return task
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            return task.balanced(flags)
+        if not isinstance(self.class_weight, list) or len(self.class_weight) != task.num_outputs:
+            raise OptionError(
+                f"class_weight must be 'balanced' or a list of {task.num_outputs} dicts, one per class with "
+                f"the weights of 0 and 1, got {self.class_weight!r}."
+            )
+        pairs = [(one.get(0, 1.0), one.get(1, 1.0)) for one in self.class_weight]
+        return Multilabel(task.classes, separator=task.separator, weights=pairs)
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """The likeliest class of each row ``[N]``."""
+        """The likeliest class of each row ``[N]``, or 0 and 1 for each of several ``[N, K]``."""
         check_is_fitted(self)
-        chosen: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        probabilities = self.predict_proba(X)
+        if isinstance(self.task_, Multilabel):
+            return (probabilities >= 0.5).astype(np.int64)
+        chosen: NDArray[Any] = self.classes_[probabilities.argmax(1)]
         return chosen
 
     def predict_proba(self, X: Any) -> Floats:  # noqa: N803
         """Probability of each class ``[N, K]``, in the order of ``classes_``."""
         return self._predictions(X)
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
 
 class FusionRegressor(RegressorMixin, _FusionEstimator):  # type: ignore[misc]
-    """A fusion model as a scikit-learn regressor; arguments as `FusionClassifier`.
+    """A fusion model as a scikit-learn regressor of one number or several; arguments as `FusionClassifier`.
 
     Example:
         >>> rows = {"a": np.linspace(0, 1, 40)[:, None], "b": np.zeros((40, 1))}
@@ -189,14 +262,23 @@ class FusionRegressor(RegressorMixin, _FusionEstimator):  # type: ignore[misc]
         True
     """
 
-    def _learn(self, y: Any) -> tuple[Task, NDArray[Any]]:
+    def _learn(self, y: NDArray[Any]) -> tuple[Task, NDArray[Any]]:
         numbers = np.asarray(y, dtype=np.float64)
         task = Regression.learn(numbers)
         return task, task.encode(numbers)
 
     def predict(self, X: Any) -> Floats:  # noqa: N803
-        """A number for each row ``[N]``, in the units of the target."""
+        """A number for each row ``[N]``, or several ``[N, K]``, in the units of the targets."""
         return self._predictions(X)
+
+
+def _targets(y: Any) -> NDArray[Any]:
+    """Targets ``[N]``, also of one column, or ``[N, K]`` of several."""
+    dense = y.toarray() if issparse(y) else check_array(y, ensure_2d=False, dtype=None, input_name="y")
+    several: NDArray[Any] = dense
+    if dense.ndim != 2 or dense.shape[1] == 1:
+        several = column_or_1d(dense, warn=True)
+    return several
 
 
 def _has_modalities(X: Any) -> bool:  # noqa: N803

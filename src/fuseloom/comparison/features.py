@@ -15,8 +15,8 @@ from fuseloom.nn import masked_mean
 __all__ = ["features"]
 
 Floats = NDArray[np.float64]
-Reader = Callable[[Tensor, Tensor, Mapping[str, Any], NDArray[Any]], Any]
-"""Of inputs, mask, options of the encoder and numbers of the training rows."""
+Reader = Callable[[Tensor, Tensor, Mapping[str, Any]], Floats]
+"""Of inputs, mask and options of the encoder."""
 
 _AT_ONCE = 256
 _SIDE = 16
@@ -26,28 +26,40 @@ _MOST_BUCKETS = 20_000
 def features(rows: Rows, encoders: Mapping[str, Mapping[str, Any]]) -> Any:
     """A sparse matrix with a row per row.
 
-    Vectors as they are, sequences averaged, missing numbers as zero with a flag, categories one-hot, text as
-    TF-IDF of its byte n-grams (of its tokens, where it has such), fitted on training rows; pictures as 16 by
-    16 pixels, recordings and series as mean and deviation of each band or channel.
+    Vectors as they are, sequences and maps averaged, missing numbers as zero with a flag, categories one-hot,
+    text as TF-IDF of its byte n-grams (of its tokens, where it has such), fitted on training rows; pictures
+    as 16 by 16 pixels, recordings and series as mean and deviation of each band or channel.
     """
     from scipy.sparse import csr_matrix, hstack
 
     train = rows.split["train"].cpu().numpy()
     parts = []
     for name, options in encoders.items():
-        value, mask = rows.all.inputs[name].cpu(), rows.all.masks[name].cpu()
-        read: Reader = _READERS.get(options["kind"], _vector_features)
-        parts.append(csr_matrix(read(value, mask, options, train)))
+        value, mask, kind = rows.all.inputs[name].cpu(), rows.all.masks[name].cpu(), options["kind"]
+        if kind in _WORDS:
+            parts.append(_WORDS[kind](value, mask, train))
+        else:
+            read = _READERS.get(kind, _vector_features)
+            parts.append(csr_matrix(_in_parts(read, value, mask, options)))
     return hstack(parts).tocsr()
 
 
-def _vector_features(value: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Floats:
+def _in_parts(read: Reader, value: Tensor, mask: Tensor, options: Mapping[str, Any]) -> Floats:
+    """Some rows at a time: what they are read from may be larger than the memory."""
+    places = [slice(start, start + _AT_ONCE) for start in range(0, len(value), _AT_ONCE)]
+    return np.concatenate([read(value[rows], mask[rows], options) for rows in places])
+
+
+def _vector_features(value: Tensor, mask: Tensor, options: Mapping[str, Any]) -> Floats:
+    if value.dim() == 4:  # a map has its channels first
+        value = value.flatten(2).transpose(1, 2)
+        mask = mask.flatten(1)
     known = value.masked_fill(~mask[..., None], 0).double()
     vectors: Floats = (masked_mean(known, mask) if known.dim() == 3 else known).numpy()
     return vectors
 
 
-def _table_features(row: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Floats:
+def _table_features(row: Tensor, mask: Tensor, options: Mapping[str, Any]) -> Floats:
     count = options["num_numbers"]
     numbers, codes = row[:, :count].double(), row[:, count:].nan_to_num(0).long()
     missing = numbers.isnan()
@@ -56,14 +68,13 @@ def _table_features(row: Tensor, mask: Tensor, options: Mapping[str, Any], train
     return table
 
 
-def _picture_features(value: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Floats:
-    parts = [value[start : start + _AT_ONCE] for start in range(0, len(value), _AT_ONCE)]
-    small = [F.adaptive_avg_pool2d(part.float() / 127.5 - 1, _SIDE) for part in parts]
-    pixels: Floats = (torch.cat(small).flatten(1) * mask[:, None]).double().numpy()
+def _picture_features(value: Tensor, mask: Tensor, options: Mapping[str, Any]) -> Floats:
+    small = F.adaptive_avg_pool2d(value.float() / 127.5 - 1, _SIDE)
+    pixels: Floats = (small.flatten(1) * mask[:, None]).double().numpy()
     return pixels
 
 
-def _course_features(value: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Floats:
+def _course_features(value: Tensor, mask: Tensor, options: Mapping[str, Any]) -> Floats:
     """Mean and deviation over time of what is known."""
     known = mask[..., None] & value.isfinite()
     there = torch.where(known, value, 0).double()
@@ -74,7 +85,7 @@ def _course_features(value: Tensor, mask: Tensor, options: Mapping[str, Any], tr
     return course
 
 
-def _text_features(text: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Any:
+def _text_counts(text: Tensor, mask: Tensor, train: NDArray[Any]) -> Any:
     strings = [
         bytes(row[kept].tolist()).decode("utf-8", errors="replace")
         for row, kept in zip(text, mask, strict=True)
@@ -82,7 +93,7 @@ def _text_features(text: Tensor, mask: Tensor, options: Mapping[str, Any], train
     return _weighted_counts(strings, train, analyzer="char_wb", ngram_range=(2, 4))
 
 
-def _token_features(ids: Tensor, mask: Tensor, options: Mapping[str, Any], train: NDArray[Any]) -> Any:
+def _token_counts(ids: Tensor, mask: Tensor, train: NDArray[Any]) -> Any:
     strings = [" ".join(map(str, row[kept].tolist())) for row, kept in zip(ids, mask, strict=True)]
     return _weighted_counts(strings, train, analyzer=str.split)
 
@@ -101,11 +112,14 @@ def _weighted_counts(strings: list[str], train: NDArray[Any], **how: Any) -> Any
 
 _READERS: Mapping[str, Reader] = {
     "audio": _course_features,
-    "hf": _token_features,
     "image": _picture_features,
     "series": _course_features,
     "table": _table_features,
-    "text": _text_features,
     "timm": _picture_features,
 }
-"""Encoder -> what reads its input; any other input is vectors."""
+"""Encoder -> what reads its input; any other input is vectors, sequences or maps of them, or words."""
+_WORDS: Mapping[str, Callable[[Tensor, Tensor, NDArray[Any]], Any]] = {
+    "hf": _token_counts,
+    "text": _text_counts,
+}
+"""Encoder -> what counts the words of its input, as they are weighed in training rows."""

@@ -93,7 +93,7 @@ def _subsets(
     predict: Callable[[str], Callable[[Batch], Floats]],
 ) -> Subsets:
     rows = best.ready.rows.take("test", best.trained[name].candidate.modalities)
-    return subsets(predict(name), rows, model=name, metric=metric, alone=best.alone())
+    return subsets(predict(name), rows.take(slice(None)), model=name, metric=metric, alone=best.alone())
 
 
 def _calibration(names: tuple[str, ...], best: BestRuns) -> tuple[Calibration, ...]:

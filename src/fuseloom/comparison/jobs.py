@@ -1,15 +1,17 @@
 """One training run as a job: plain values in, a weights file and plain values out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
 from fuseloom.comparison.measure import training_memory_mb
+from fuseloom.data.mapping import mapped
 from fuseloom.errors import RunError
 from fuseloom.models import FusionModel, ModelConfig, build_model
 from fuseloom.registry import lookup
@@ -17,7 +19,7 @@ from fuseloom.tasks import Task
 from fuseloom.train.files import write_whole
 from fuseloom.train.fit import FitConfig, fit
 from fuseloom.train.state import FitState
-from fuseloom.types import Batch
+from fuseloom.types import Batch, Selection
 
 __all__ = ["Job", "Rows", "fold_key", "load_weights", "run_job", "task_from_state", "task_state"]
 
@@ -29,15 +31,19 @@ class Rows:
     all: Batch
     split: dict[str, torch.Tensor]
     """``train``, ``valid``, ``test`` -> row numbers."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Modality -> the NumPy file that its inputs are mapped from, where they are too large for the memory."""
 
-    def take(self, split: str, modalities: tuple[str, ...]) -> Batch:
+    def take(self, split: str, modalities: tuple[str, ...]) -> Selection:
         """Rows of one split with some of the modalities; a mask without a hole is left out, to be fast."""
-        rows = Batch(
+        rows = self.split[split]
+        masks = {name: self.all.masks[name] for name in modalities}
+        batch = Batch(
             inputs={name: self.all.inputs[name] for name in modalities},
-            masks={name: self.all.masks[name] for name in modalities},
+            masks={name: mask for name, mask in masks.items() if not mask[rows].all()},
             target=self.all.target,
-        ).take(self.split[split])
-        return replace(rows, masks={name: mask for name, mask in rows.masks.items() if not mask.all()})
+        )
+        return Selection(batch=batch, rows=rows)
 
     def parts(self) -> dict[str, torch.Tensor]:
         """All tensors, under names that say what they are."""
@@ -48,19 +54,26 @@ class Rows:
         return parts | {"target": self.all.target}
 
     def save(self, path: Path) -> None:
-        """Write the rows for the worker processes."""
-        save_file({name: value.contiguous() for name, value in self.parts().items()}, path)
+        """Write the rows for the worker processes; of mapped ones only where their file is."""
+        files = {f"input.{name}": str(file.resolve()) for name, file in self.files.items()}
+        parts = {name: value.contiguous() for name, value in self.parts().items() if name not in files}
+        save_file(parts, path, files)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Map what `save` wrote."""
         parts = load_file(path)
+        with safe_open(path, "pt") as held:
+            files = {
+                name.removeprefix("input."): Path(file) for name, file in (held.metadata() or {}).items()
+            }
+        parts |= {f"input.{name}": torch.from_numpy(mapped(file)) for name, file in files.items()}
 
         def group(prefix: str) -> dict[str, torch.Tensor]:
             return {n.removeprefix(prefix): v for n, v in parts.items() if n.startswith(prefix)}
 
         rows = Batch(inputs=group("input."), masks=group("mask."), target=parts["target"])
-        return cls(all=rows, split=group("split."))
+        return cls(all=rows, split=group("split."), files=files)
 
 
 @dataclass(frozen=True, kw_only=True)

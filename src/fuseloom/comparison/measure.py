@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from fuseloom.tasks import Task
 from fuseloom.train.step import training_loss
-from fuseloom.types import Batch
+from fuseloom.types import Batch, Selection
 
 __all__ = ["PeakMemory", "count_parameters", "latency_ms", "median_ms", "training_memory_mb"]
 
@@ -23,7 +23,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def latency_ms(model: nn.Module, rows: Batch) -> float:
+def latency_ms(model: nn.Module, rows: Batch | Selection) -> float:
     """Median milliseconds of predicting the first row."""
     one = rows.take(slice(0, 1))
 

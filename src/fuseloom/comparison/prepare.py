@@ -1,18 +1,22 @@
 """Data made ready to compare on: task, folds, preprocessing and encoded rows."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.encoding import chosen_encoders
 from fuseloom.comparison.jobs import Rows
 from fuseloom.data import Dataset, Preprocessor, encode, fit_preprocessors, make_splits
+from fuseloom.data.preprocessing import Store
 from fuseloom.data.splits import FEW_ROWS
 from fuseloom.errors import DataError
 from fuseloom.registry import lookup
@@ -20,7 +24,9 @@ from fuseloom.tasks import Task, infer_task
 from fuseloom.train.fit import weighted_task
 from fuseloom.types import Batch
 
-__all__ = ["Prepared", "fingerprint", "prepare"]
+__all__ = ["Prepared", "fingerprint", "prepare", "suggested_task"]
+
+_IN_MEMORY = Store()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +52,26 @@ class Prepared:
 def fingerprint(folds: Sequence[Prepared]) -> str:
     """A digest that changes with any encoded value, mask, target or split."""
     digest = hashlib.sha256()
+    read: dict[int, bytes] = {}  # what folds share is read once
     for fold in folds:
         for name, value in fold.rows.parts().items():
             digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
-            digest.update(value.contiguous().numpy().tobytes())
+            if id(value) not in read:
+                values = value.contiguous().numpy().reshape(-1).view(np.uint8)
+                read[id(value)] = hashlib.sha256(values.data).digest()
+            digest.update(read[id(value)])
     return digest.hexdigest()[:16]
 
 
-def prepare(dataset: Dataset, config: CompareConfig) -> list[Prepared]:
+def prepare(dataset: Dataset, config: CompareConfig, store: Store = _IN_MEMORY) -> list[Prepared]:
     """Learn the task, split the rows into folds, and fit each fold's preprocessing on its training rows.
+
+    Folds whose preprocessing of a modality came out the same share its inputs.
+
+    Args:
+        dataset: With at least two modalities and a target.
+        config: Gives task, splits and encoders.
+        store: Where inputs go that are too large for the memory.
 
     Raises:
         DataError: fewer than two modalities, no usable target, or too few rows.
@@ -70,14 +87,21 @@ def prepare(dataset: Dataset, config: CompareConfig) -> list[Prepared]:
         )
     if dataset.target is None:
         raise DataError("target must be given to compare fusions, got none. Name it with --target.")
-    name = config.task if config.task is not None else infer_task(dataset.target)
+    name = config.task if config.task is not None else suggested_task(dataset)
     task: Task = lookup(name, kind="task").learn(dataset.target, dataset.schema.target_columns or None)
     splits = make_splits(dataset, stratify=task.stratified, seed=config.split_seed, folds=config.folds)
     how = "told from the target" if config.task is None else "given"
     notes = (*dataset.notes, f"task: {name} ({how})", _splits_note(dataset, config, len(splits)))
     notes = (*notes, *task.notes, *config.notes())
     weighted_task(task, torch.from_numpy(task.encode(dataset.target)), config.class_weight)  # or it refuses
-    return [_fold(dataset, task, split, config, notes) for split in splits]
+    encoded = _Encoded(dataset, store)
+    return [_fold(encoded, task, split, config, notes) for split in splits]
+
+
+def suggested_task(dataset: Dataset) -> str:
+    """The task that the target suggests, or what was said of its kind."""
+    assert dataset.target is not None
+    return "multilabel" if dataset.schema.target_kind == "classes" else infer_task(dataset.target)
 
 
 def _splits_note(dataset: Dataset, config: CompareConfig, made: int) -> str:
@@ -95,15 +119,33 @@ def _splits_note(dataset: Dataset, config: CompareConfig, made: int) -> str:
     )
 
 
+class _Encoded:
+    """What preprocessors made of the rows, each once."""
+
+    def __init__(self, dataset: Dataset, store: Store) -> None:
+        self.dataset, self.store = dataset, store
+        self._made: dict[tuple[str, str], tuple[Tensor, Tensor, Path | None]] = {}
+
+    def by(self, name: str, preprocessor: Preprocessor) -> tuple[Tensor, Tensor, Path | None]:
+        """Inputs of a modality, their mask, and the file they are mapped from."""
+        key = name, json.dumps(preprocessor.state())
+        if key not in self._made:
+            room = self.store.under(str(len(self._made)))
+            inputs, masks = encode(self.dataset, {name: preprocessor}, room)
+            self._made[key] = inputs[name], masks[name], room.file(name)
+        return self._made[key]
+
+
 def _fold(
-    dataset: Dataset, task: Task, split: NDArray[np.str_], config: CompareConfig, notes: tuple[str, ...]
+    encoded: _Encoded, task: Task, split: NDArray[np.str_], config: CompareConfig, notes: tuple[str, ...]
 ) -> Prepared:
+    dataset = encoded.dataset
     places = {part: np.flatnonzero(split == part) for part in ("train", "valid", "test")}
     _check_sizes(places)
     specs = chosen_encoders(dataset, config.encoder, embedding_encoder=config.embedding_encoder)
     settings = {name: spec.settings() for name, spec in specs.items()}
     preprocessors = fit_preprocessors(dataset, places["train"], settings)
-    inputs, masks = encode(dataset, preprocessors)
+    made = {name: encoded.by(name, preprocessor) for name, preprocessor in preprocessors.items()}
     assert dataset.target is not None
     target = torch.from_numpy(task.encode(dataset.target))
     learnt = [f"{part}: {note}" for part, p in preprocessors.items() for note in p.notes]
@@ -112,8 +154,13 @@ def _fold(
         task=task,
         preprocessors=preprocessors,
         rows=Rows(
-            all=Batch(inputs=inputs, masks=masks, target=target),
+            all=Batch(
+                inputs={name: inputs for name, (inputs, _, _) in made.items()},
+                masks={name: mask for name, (_, mask, _) in made.items()},
+                target=target,
+            ),
             split={part: torch.from_numpy(rows) for part, rows in places.items()},
+            files={name: file for name, (_, _, file) in made.items() if file is not None},
         ),
         encoders={name: specs[name].encoder(p) for name, p in preprocessors.items()},
         notes=(*notes, *learnt),

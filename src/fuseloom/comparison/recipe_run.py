@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,16 @@ from numpy.typing import NDArray
 from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.evaluate import score_all
 from fuseloom.comparison.measure import count_parameters
-from fuseloom.comparison.prepare import Prepared, fingerprint, prepare
+from fuseloom.comparison.prepare import Prepared, fingerprint, prepare, suggested_task
 from fuseloom.comparison.training import Progress as Say
 from fuseloom.data import Dataset, load, make_splits
+from fuseloom.data.preprocessing import Store
 from fuseloom.errors import DataError
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.registry import lookup
-from fuseloom.tasks import infer_task
 from fuseloom.train.files import write_whole
 from fuseloom.train.fit import FitResult, exact_outputs
-from fuseloom.train.journal import RunFolder
+from fuseloom.train.journal import RunFolder, refuse_foreign, scratch
 from fuseloom.train.lock import holding
 from fuseloom.train.metrics import metrics_csv, metrics_lines
 from fuseloom.train.predictions import predictions_csv
@@ -33,6 +34,7 @@ from fuseloom.train.trainer import fit_with_trainer, is_first_process
 __all__ = ["RecipeResult", "run_recipe"]
 
 _KEY = "train"
+_IN_MEMORY = Store()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,23 +83,32 @@ def run_recipe(
         RunError: ``out`` holds something else.
     """
     dataset = load(recipe.data.source, recipe.data.read)
-    ready = _prepared(dataset, recipe)
-    model = _model(recipe, ready)
     if not is_first_process():
-        _fit(recipe, ready, model, out, progress)
+        with TemporaryDirectory() as room:
+            ready = _prepared(dataset, recipe, Store(folder=Path(room)))
+            _fit(recipe, ready, _model(recipe, ready), out, progress)
         return None
+    refuse_foreign(out)
+    with holding(out), scratch(out) as place:
+        return _run(recipe, dataset, out, place, overwrite=overwrite, progress=progress)
+
+
+def _run(
+    recipe: Recipe, dataset: Dataset, out: Path, room: Path, *, overwrite: bool, progress: Say
+) -> RecipeResult:
+    ready = _prepared(dataset, recipe, Store(folder=room))
+    model = _model(recipe, ready)
     for line in (*ready.notes, *(f"set aside {row.where}: {row.reason}" for row in dataset.set_aside[:10])):
         progress(line)
     request = {"recipe": recipe.state(), "data": fingerprint([ready])}
-    with holding(out):
-        folder = RunFolder.open(out, request, overwrite=overwrite)
-        write_whole(out / "config.yaml", recipe_yaml(recipe))
-        if _KEY not in folder.finished:
-            folder.record(_KEY, asdict(_train(recipe, ready, model, out, progress)))
+    folder = RunFolder.open(out, request, overwrite=overwrite)
+    write_whole(out / "config.yaml", recipe_yaml(recipe))
+    if _KEY not in folder.finished:
+        folder.record(_KEY, asdict(_train(recipe, ready, model, out, progress)))
     return RecipeResult(**folder.finished[_KEY])
 
 
-def _prepared(dataset: Dataset, recipe: Recipe) -> Prepared:
+def _prepared(dataset: Dataset, recipe: Recipe, store: Store = _IN_MEMORY) -> Prepared:
     dataset = _part(dataset, recipe.data)
     folds = 1 if not dataset.folds else None
     config = CompareConfig(
@@ -106,7 +117,7 @@ def _prepared(dataset: Dataset, recipe: Recipe) -> Prepared:
         folds=folds,
         embedding_encoder=recipe.model.embedding_encoder,
     )
-    return prepare(dataset, config)[0]
+    return prepare(dataset, config, store)[0]
 
 
 def _part(dataset: Dataset, settings: DataSettings) -> Dataset:
@@ -115,7 +126,7 @@ def _part(dataset: Dataset, settings: DataSettings) -> Dataset:
         return dataset
     if dataset.target is None:
         raise DataError("target must be given to train, got none. Name it with --target.")
-    name = settings.task if settings.task is not None else infer_task(dataset.target)
+    name = settings.task if settings.task is not None else suggested_task(dataset)
     by_class = lookup(name, kind="task").stratified
     folds = 1 if not dataset.folds else None
     split = make_splits(dataset, stratify=by_class, seed=settings.split_seed, folds=folds)[0]

@@ -24,9 +24,10 @@ from fuseloom.comparison.training import (
     trained_so_far,
 )
 from fuseloom.data import Dataset
+from fuseloom.data.preprocessing import Store
 from fuseloom.tasks import Metric
 from fuseloom.train.fit import one_thread
-from fuseloom.train.journal import RunFolder, environment
+from fuseloom.train.journal import RunFolder, environment, refuse_foreign, scratch
 from fuseloom.train.lock import holding
 
 __all__ = ["Stopped", "run_comparison"]
@@ -71,13 +72,14 @@ def run_comparison(
         RunError: ``out`` holds something else or is in use, or a training run failed.
         Stopped: Ctrl-C; what is finished is kept.
     """
-    study = _plan(dataset, config, out, command=command, progress=progress)
-    with holding(out):
+    refuse_foreign(out)
+    with holding(out), scratch(out) as room:
+        study = _plan(dataset, config, room, command=command, progress=progress)
         folder = RunFolder.open(out, study.request(), overwrite=overwrite)
         try:
             trained, baselines = _train(study, folder, num_workers, progress)
             progress("scoring the test data, once")
-            return _conclude(study, trained, baselines)
+            return _conclude(study, folder, trained, baselines)
         except KeyboardInterrupt:
             raise _stopped(study, folder, progress, again=_AGAIN[overwrite]) from None
 
@@ -91,7 +93,8 @@ class _Study:
     notes: Sequence[str]
     metric: tuple[str, Metric]
     config: CompareConfig
-    out: Path
+    room: Path
+    """For what is needed only while it runs."""
     command: str
     start: float
     """By the clock that has no date."""
@@ -102,9 +105,9 @@ class _Study:
         return {"config": state, "metric": self.metric[0], "data": data}
 
 
-def _plan(dataset: Dataset, config: CompareConfig, out: Path, *, command: str, progress: Progress) -> _Study:
+def _plan(dataset: Dataset, config: CompareConfig, room: Path, *, command: str, progress: Progress) -> _Study:
     start = time.perf_counter()
-    folds = prepare(dataset, config)
+    folds = prepare(dataset, config, Store(folder=room / "inputs"))
     metric = folds[0].task.metric(config.metric)
     everyone, notes = taking_part(folds, config)
     aside = [f"set aside {row.where}: {row.reason}" for row in dataset.set_aside[:10]]
@@ -116,7 +119,7 @@ def _plan(dataset: Dataset, config: CompareConfig, out: Path, *, command: str, p
         notes=notes,
         metric=metric,
         config=config,
-        out=out,
+        room=room,
         command=command,
         start=start,
     )
@@ -133,8 +136,8 @@ def _train(
 def _runner(study: _Study, num_workers: int | Cluster) -> AbstractContextManager[Runner]:
     rows, task = [fold.rows for fold in study.folds], study.folds[0].task
     if isinstance(num_workers, Cluster):
-        return cluster_workers(num_workers, rows, task, study.out)
-    return workers(num_workers, rows, task, study.out)
+        return cluster_workers(num_workers, rows, task, study.room)
+    return workers(num_workers, rows, task, study.room)
 
 
 def _baselines(study: _Study, folder: RunFolder) -> list[Baseline]:
@@ -152,9 +155,11 @@ def _baselines(study: _Study, folder: RunFolder) -> list[Baseline]:
         ]
 
 
-def _conclude(study: _Study, trained: Sequence[Trained], baselines: Sequence[Baseline]) -> Comparison:
+def _conclude(
+    study: _Study, folder: RunFolder, trained: Sequence[Trained], baselines: Sequence[Baseline]
+) -> Comparison:
     with one_thread():
-        answer = conclude(study.folds, trained, baselines, study.metric, config=study.config, out=study.out)
+        answer = conclude(study.folds, trained, baselines, study.metric, config=study.config, out=folder.path)
     return Comparison(
         format_version=FORMAT_VERSION,
         data=summarise(study.folds, study.notes),
@@ -181,7 +186,7 @@ def _stopped(study: _Study, folder: RunFolder, progress: Progress, *, again: str
     if done == total or {run.candidate.role for run in trained} < {"unimodal", "fusion"}:
         return Stopped(words, None)
     progress(f"stopping: a report of the {len(trained)} models that are finished; Ctrl-C skips it")
-    found = _conclude(study, trained, _baselines(study, folder))
+    found = _conclude(study, folder, trained, _baselines(study, folder))
     data = replace(found.data, notes=(*found.data.notes, words))
     told = replace(found.recommendation, sentence=f"{words} So far: {found.recommendation.sentence}")
     return Stopped(words, replace(found, data=data, recommendation=told))

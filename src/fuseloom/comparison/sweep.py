@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import chdir, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fuseloom.comparison.cluster import Cluster, connected, fan_out, telling
 from fuseloom.comparison.recipe_run import RecipeResult, run_recipe
 from fuseloom.comparison.training import Progress as Say
 from fuseloom.errors import OptionError, RunError
@@ -88,7 +91,7 @@ def run_sweep(  # noqa: PLR0913  the keywords are the interface of a command
     *,
     seeds: int = 1,
     overrides: Sequence[str] = (),
-    num_workers: int = 1,
+    num_workers: int | Cluster = 1,
     overwrite: bool = False,
     progress: Say = lambda line: None,
 ) -> list[Cell]:
@@ -103,11 +106,12 @@ def run_sweep(  # noqa: PLR0913  the keywords are the interface of a command
         out: Run folder; gets ``sweep.csv`` and a run folder for each run under ``runs/``.
         seeds: How many, counted from that of the recipe.
         overrides: ``KEY.SUB=VALUE`` for all runs.
-        num_workers: Processes to train in.
+        num_workers: Processes to train in; or a cluster, whose nodes must all see ``out``.
         overwrite: Remove what ``out`` holds first.
         progress: Called with a line for a person for each finished run.
 
     Raises:
+        MissingExtraError: a cluster is asked for and Ray is not installed.
         OptionError: an unknown key, or a value out of its range: before anything is trained.
         RunError: ``out`` holds something else, or a run failed.
     """
@@ -123,7 +127,7 @@ def run_sweep(  # noqa: PLR0913  the keywords are the interface of a command
             told = "not defined" if score is None else f"{score:.4f}"
             progress(f"[{len(folder.finished)}/{len(runs)}] {run.key}: validation {result.metric} {told}")
 
-        _run_here(missing, finish) if num_workers == 1 else _run_there(missing, finish, num_workers)
+        _run_all(missing, finish, num_workers)
         cells = sorted(_cells(runs, folder), key=lambda cell: cell.rank)
         write_whole(out / "sweep.csv", sweep_csv(cells))
     return cells
@@ -160,6 +164,36 @@ def _plan(
     return runs
 
 
+def _run_all(
+    runs: Sequence[_Run], finish: Callable[[_Run, RecipeResult], None], workers: int | Cluster
+) -> None:
+    if isinstance(workers, Cluster):
+        _run_on(runs, finish, workers)
+    elif workers == 1:
+        _run_here(runs, finish)
+    else:
+        _run_there(runs, finish, workers)
+
+
+def _run_on(runs: Sequence[_Run], finish: Callable[[_Run, RecipeResult], None], cluster: Cluster) -> None:
+    """Runs on the nodes; one whose process died goes on where it stopped."""
+    by_key, here = {run.key: run for run in runs}, str(Path.cwd())
+    calls = {
+        key: (str(_written(run).resolve()), str(run.folder.resolve()), here) for key, run in by_key.items()
+    }
+    with connected(cluster) as ray, closing(fan_out(ray, _train, calls)) as answers:
+        for key, answer in answers:
+            finish(by_key[key], RecipeResult(**answer))
+
+
+@telling
+def _train(recipe: str, folder: str, here: str) -> dict[str, Any]:
+    with chdir(here):  # what the recipe's paths are relative to
+        result = run_recipe(read_recipe(recipe), Path(folder))
+    assert result is not None
+    return asdict(result)
+
+
 def _run_here(runs: Sequence[_Run], finish: Callable[[_Run, RecipeResult], None]) -> None:
     with one_thread():
         for run in runs:
@@ -181,16 +215,30 @@ def _run_there(runs: Sequence[_Run], finish: Callable[[_Run, RecipeResult], None
 
 def _in_process(run: _Run) -> RecipeResult:
     """The run as a command of its own."""
-    file = run.folder.parent / f"{run.folder.name}.yaml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, recipe_yaml(run.recipe))
-    command = [sys.executable, "-m", "fuseloom", "train", str(file), "--out", str(run.folder), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "fuseloom",
+        "train",
+        str(_written(run)),
+        "--out",
+        str(run.folder),
+        "--json",
+    ]
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **single})
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
         raise RunError(f"{run.key} failed: {said[-1] if said else f'code {done.returncode}'}")
     return RecipeResult(**json.loads(done.stdout))
+
+
+def _written(run: _Run) -> Path:
+    """A file with the recipe of the run, beside its folder."""
+    file = run.folder.parent / f"{run.folder.name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, recipe_yaml(run.recipe))
+    return file
 
 
 def _cells(runs: Sequence[_Run], folder: RunFolder) -> list[Cell]:

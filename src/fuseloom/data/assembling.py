@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fuseloom.data.cells import Cells, as_numbers, as_strings, is_missing
+from fuseloom.data.cells import Cells, as_numbers, as_strings, is_empty, is_missing
 from fuseloom.data.dataset import (
     Audio,
     Dataset,
@@ -241,8 +241,10 @@ def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.fl
         values, _ = as_numbers(cells, decimal_comma=source.decimal_comma)
         unknown = np.isnan(values)
     else:
-        values = as_strings(cells)
-        unknown = is_missing(values)
+        values, unknown = as_strings(cells), is_missing(cells)
+        if schema.target_kind == "classes":
+            empty = is_empty(cells)
+            values[empty], unknown = "", unknown & ~empty
     for row in np.flatnonzero(unknown):
         problems.setdefault(int(row), f"target {schema.target!r} must be known, got {_shown(cells[row])}")
     return values
@@ -283,5 +285,5 @@ def _ids(source: Source, schema: Schema) -> list[str]:
 
 
 def _shown(cell: object) -> str:
-    text = "no value" if cell is None else repr(cell) if isinstance(cell, str) else str(cell)
+    text = "no value" if cell is None or cell == "" else repr(cell) if isinstance(cell, str) else str(cell)
     return text if len(text) <= 60 else f"{text[:57]}..."

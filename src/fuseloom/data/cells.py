@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fuseloom.errors import DataError
 
-__all__ = ["MISSING", "Cells", "as_numbers", "as_strings", "clean", "from_objects", "is_missing"]
+__all__ = ["MISSING", "Cells", "as_numbers", "as_strings", "clean", "from_objects", "is_empty", "is_missing"]
 
 Cells = NDArray[np.float64] | NDArray[np.object_]
-"""A column: numbers with NaN, or strings with ``None``, where a cell is missing."""
+"""A column: numbers with NaN, or strings with ``None`` or an empty one, where a cell is missing."""
 
 _KNOWN = (str, bool, np.bool_, Real, Decimal, date, time)
 
@@ -24,14 +24,14 @@ MISSING = frozenset({"", "-", "?", "n/a", "na", "nan", "none", "null"})
 
 
 def clean(cells: Iterable[str | None]) -> NDArray[np.object_]:
-    """Strip strings and replace those that mean a missing cell by ``None``.
+    """Strip strings and replace those that say that a cell is missing by ``None``; an empty one stays empty.
 
     Example:
-        >>> clean([" red ", "N/A", ""]).tolist()
-        ['red', None, None]
+        >>> clean([" red ", "N/A", " "]).tolist()
+        ['red', None, '']
     """
-    stripped = [cell.strip() if cell is not None else "" for cell in cells]
-    return np.array([None if cell.lower() in MISSING else cell for cell in stripped], dtype=object)
+    stripped = [cell.strip() if cell is not None else None for cell in cells]
+    return np.array([None if cell and cell.lower() in MISSING else cell for cell in stripped], dtype=object)
 
 
 def from_objects(values: Sequence[object], *, name: str) -> Cells:
@@ -64,7 +64,7 @@ def as_numbers(cells: Cells, *, decimal_comma: bool = False) -> tuple[NDArray[np
     if cells.dtype == np.float64:
         infinite = np.isinf(cells.astype(np.float64, copy=False))
         return np.where(infinite, math.nan, cells), infinite
-    texts = ["nan" if cell is None else cell for cell in cells]
+    texts = [cell if cell else "nan" for cell in cells]
     if decimal_comma:
         texts = [text.replace(",", ".") for text in texts]
     numbers = np.array(_parsed(texts), dtype=np.float64)
@@ -73,14 +73,24 @@ def as_numbers(cells: Cells, *, decimal_comma: bool = False) -> tuple[NDArray[np
 
 
 def is_missing(cells: Cells) -> NDArray[np.bool_]:
-    """True where there is no cell."""
-    return np.array([cell is None or cell != cell for cell in cells], dtype=np.bool_)
+    """True where there is no cell, or an empty one."""
+    return np.array([cell is None or cell == "" or cell != cell for cell in cells], dtype=np.bool_)
+
+
+def is_empty(cells: Cells) -> NDArray[np.bool_]:
+    """True where a cell was left empty; not where it says that it is missing.
+
+    Example:
+        >>> is_empty(clean(["red", "N/A", ""])).tolist()
+        [False, False, True]
+    """
+    return np.array([isinstance(cell, str) and not cell for cell in cells], dtype=np.bool_)
 
 
 def as_strings(cells: Cells) -> NDArray[np.object_]:
     """Strings, ``None`` where a cell is missing; whole numbers are written without a decimal point."""
     if cells.dtype == np.object_:
-        return cells.astype(object, copy=False)
+        return np.array([cell if cell else None for cell in cells], dtype=object)
     return np.array([None if math.isnan(v) else _plain(v) for v in cells.tolist()], dtype=object)
 
 

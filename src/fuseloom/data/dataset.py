@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.data.mapping import taken
+
 __all__ = [
     "Audio",
     "ColumnKind",
@@ -20,9 +22,11 @@ __all__ = [
     "Series",
     "SetAside",
     "Table",
+    "TargetKind",
     "Text",
 ]
 
+TargetKind = Literal["number", "category", "classes"]
 ColumnKind = Literal["number", "category", "text", "image", "audio", "array"]
 """What a column of a table holds; of the last three, paths."""
 Rows = NDArray[np.intp] | slice
@@ -44,7 +48,7 @@ class Embedding:
 
     def take(self, rows: Rows) -> Self:
         """The selected rows."""
-        return type(self)(values=self.values[rows], mask=self.mask[rows])
+        return type(self)(values=taken(self.values, rows), mask=self.mask[rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,7 @@ class Series:
     def take(self, rows: Rows) -> Self:
         """The selected rows."""
         time = None if self.time is None else self.time[rows]
-        return type(self)(values=self.values[rows], mask=self.mask[rows], time=time)
+        return type(self)(values=taken(self.values, rows), mask=self.mask[rows], time=time)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +158,9 @@ class Schema:
     """Column to predict; several are joined by commas here and listed in ``target_columns``."""
     target_columns: tuple[str, ...] = ()
     """Where there are several."""
-    target_kind: Literal["number", "category"] | None = None
-    """Whether the target was read as numbers or as names of classes."""
+    target_kind: TargetKind | None = None
+    """Whether the target was read as numbers, as names of classes or as lists of them, where an empty one
+    has no class."""
     id_column: str | None = None
     split_column: str | None = None
     fold_columns: tuple[str, ...] = ()

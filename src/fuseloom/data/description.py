@@ -21,7 +21,7 @@ _LOOKED_AT = 256
 _EXAMPLES = 3
 _CHUNK = 4096
 _CHANGED_BY = (
-    ("target:", "--target COLUMN, --kind COLUMN=number or =category"),
+    ("target:", "--target COLUMN, --kind COLUMN=number, =category or =classes"),
     ("ids:", "--id COLUMN"),
     ("splits:", "--split COLUMN"),
     ("left out", "--kind COLUMN=KIND, or name the inputs (--text, --tabular, --image, ...)"),
@@ -119,7 +119,7 @@ def _target(dataset: Dataset, target: NDArray[Any]) -> PartDescription:
     if task == "regression":
         numbers = values.astype(np.float64)
         return PartDescription(name=name, kind=task, shape=_distinct(numbers), range=_range([numbers]))
-    counts = _by_frequency([_plain(value) for value in values.tolist()])
+    counts = _by_frequency([_plain(value) or "(no class)" for value in values.tolist()])
     what = "classes" if task == "classification" else "different"
     return PartDescription(name=name, kind=task, shape=f"{len(counts):,} {what}", counts=counts)
 

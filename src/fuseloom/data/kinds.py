@@ -97,6 +97,6 @@ def _files(present: Collection[str | float]) -> ColumnKind | None:
 
 def _present(cells: Cells) -> Collection[str | float]:
     if cells.dtype == np.object_:
-        return [cell for cell in cells if cell is not None]
+        return [cell for cell in cells if cell]
     present: list[float] = cells[~np.isnan(cells.astype(np.float64, copy=False))].tolist()
     return present

@@ -200,7 +200,10 @@ def _opened(item: Any) -> BinaryIO:
     path = Path(item)
     if path.exists() and not path.is_file():  # a pipe or device would never end
         raise DataError("a folder, not a file" if path.is_dir() else "not a regular file")
-    return path.open("rb")
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise DataError("no such file") from None
 
 
 def _check_pixels(width: int, height: int) -> None:

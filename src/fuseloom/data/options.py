@@ -28,10 +28,13 @@ class ReadOptions:
     """The same of recordings."""
     array: tuple[str, ...] = ()
     """The same of ``.npy`` files: vectors, or sequences of them."""
-    kinds: Mapping[str, ColumnKind | Literal["series", "embedding", "ignore"]] = field(default_factory=dict)
+    kinds: Mapping[str, ColumnKind | Literal["classes", "series", "embedding", "ignore"]] = field(
+        default_factory=dict
+    )
     """Column -> kind, where the inferred one is wrong; ``ignore`` leaves the column or array out.
 
-    An array of three axes is steps in time as ``series``, tokens as ``embedding``.
+    A target is ``number``, ``category`` or ``classes`` (lists of them, empty where a row has none). An array
+    of three axes is steps in time as ``series``, tokens as ``embedding``.
     """
     id_column: str | None = None
     """Column whose values name the rows."""

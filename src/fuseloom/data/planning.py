@@ -3,16 +3,25 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
-from fuseloom.data.cells import Cells
-from fuseloom.data.dataset import ColumnKind, Embedding, Modality, ModalityKind, ModalitySpec, Schema
+from fuseloom.data.cells import Cells, as_strings
+from fuseloom.data.dataset import (
+    ColumnKind,
+    Embedding,
+    Modality,
+    ModalityKind,
+    ModalitySpec,
+    Schema,
+    TargetKind,
+)
 from fuseloom.data.files import items_of
 from fuseloom.data.kinds import infer_kind, is_identifier, why_left_out
 from fuseloom.data.names import check_name, modality_name, split_group
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.source import Source
 from fuseloom.errors import DataError, did_you_mean
+from fuseloom.tasks import infer_task
 
 __all__ = ["SPLIT_WORDS", "plan"]
 
@@ -54,9 +63,9 @@ def plan(source: Source, options: ReadOptions) -> tuple[Schema, list[str]]:
         DataError: an option names no column, or nothing is found to predict from.
         ModalityError: a modality's name cannot be used.
     """
-    _check_kinds(source, options)
     target = _target(source, options)
     targets = _columns_of(source, target)
+    _check_kinds(source, options, targets)
     free = _unclaimed(source, options, targets)
     folds = _fold_columns(source, options)
     split = options.split_column
@@ -89,7 +98,7 @@ def plan(source: Source, options: ReadOptions) -> tuple[Schema, list[str]]:
     return schema, [_target_note(schema), *_role_notes(schema, options), *notes]
 
 
-def _check_kinds(source: Source, options: ReadOptions) -> None:
+def _check_kinds(source: Source, options: ReadOptions, targets: Sequence[str]) -> None:
     known = [*source.columns, *source.labels, *source.arrays, *source.unusable]
     for name, kind in options.kinds.items():
         if name not in known:
@@ -97,6 +106,7 @@ def _check_kinds(source: Source, options: ReadOptions) -> None:
                 f"kinds must name columns of {source.name}, got {name!r}.{did_you_mean(name, known)}"
             )
         allowed = _array_kinds(source.arrays[name]) if name in source.arrays else get_args(ColumnKind)
+        allowed = (*allowed, "classes") if name in targets else allowed
         if kind != "ignore" and name in source.unusable:
             raise DataError(f"The kind of {name!r} must be 'ignore', got {kind!r}: {source.unusable[name]}.")
         if kind != "ignore" and kind not in allowed:
@@ -135,9 +145,7 @@ def _columns_of(source: Source, target: str) -> tuple[str, ...]:
     return (target,) if target in source else tuple(split_group(target, [])[1])
 
 
-def _kind_of_all(
-    source: Source, options: ReadOptions, targets: Sequence[str]
-) -> Literal["number", "category"]:
+def _kind_of_all(source: Source, options: ReadOptions, targets: Sequence[str]) -> TargetKind:
     kinds = {name: _target_kind(source, options, name) for name in targets}
     if len(kinds) > 1 and (names := [name for name, kind in kinds.items() if kind != "number"]):
         raise DataError(
@@ -147,15 +155,17 @@ def _kind_of_all(
     return kinds[targets[0]]
 
 
-def _target_kind(source: Source, options: ReadOptions, target: str) -> Literal["number", "category"]:
-    kind = options.kinds.get(target)
+def _target_kind(source: Source, options: ReadOptions, target: str) -> TargetKind:
+    kind: str | None = options.kinds.get(target)
     if kind == "ignore":
         raise DataError(f"The kind of the target {target!r} must be number or category, got 'ignore'.")
     if kind is None and source.target_kind is not None and target == source.target:
         return source.target_kind
     if kind is None:
-        kind = infer_kind(source.column(target, role="target"), decimal_comma=source.decimal_comma)
-    return "number" if kind == "number" else "category"
+        cells = source.column(target, role="target")
+        kind = infer_kind(cells, decimal_comma=source.decimal_comma)
+        kind = "classes" if kind != "number" and infer_task(as_strings(cells)) == "multilabel" else kind
+    return cast(TargetKind, kind) if kind in ("number", "classes") else "category"
 
 
 def _fold_columns(source: Source, options: ReadOptions) -> tuple[str, ...]:
@@ -199,10 +209,11 @@ def _modalities(
 ) -> tuple[list[_Planned], list[str]]:
     # Of a file with columns, those that are not named are left out, of an archive or folder none.
     named = bool(options.named) and source.source_format == "table"
+    claimed = {c for entry in options.named for c in split_group(entry, source.arrays)[1]}
     planned = [
         _Planned(name, ModalitySpec(kind=_array_kind(name, array, options)), name)
         for name, array in source.arrays.items()
-        if options.kinds.get(name) != "ignore" and not named
+        if options.kinds.get(name) != "ignore" and not named and name not in claimed
     ]
     if options.named:
         return planned + _named(source, options, roles), []
@@ -342,8 +353,8 @@ def _checked(planned: list[_Planned], source: Source) -> dict[str, ModalitySpec]
 
 
 def _target_note(schema: Schema) -> str:
-    what = "numbers" if schema.target_kind == "number" else "names of classes"
-    return f"target: {schema.target!r}, read as {what}"
+    what = {"number": "numbers", "classes": "lists of classes, of which an empty cell has none"}
+    return f"target: {schema.target!r}, read as {what.get(str(schema.target_kind), 'names of classes')}"
 
 
 def _role_notes(schema: Schema, options: ReadOptions) -> list[str]:

@@ -1,15 +1,17 @@
 """What pretrained backbones of other libraries share: where they are found, and what of them is trained."""
 
+from abc import ABC
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
+from fuseloom.encoders._base import Encoder
 from fuseloom.errors import DataError
 from fuseloom.nn import Dropout
 
-__all__ = ["Backbone", "is_folder", "projection", "unreachable"]
+__all__ = ["Backbone", "PretrainedEncoder", "is_folder", "project", "projection", "unreachable"]
 
 _LONGEST = 200
 
@@ -48,6 +50,34 @@ class Backbone(nn.Module):
 def projection(width: int, dim: int, dropout: float) -> nn.Sequential:
     """From the width of a backbone to that of the stream."""
     return nn.Sequential(Dropout(dropout), nn.Linear(width, dim), nn.LayerNorm(dim))
+
+
+def project(features: Tensor, layers: nn.Module) -> Tensor:
+    """Apply layers to the features ``[B, D]``, ``[B, N, D]`` or, channels first, ``[B, D, H, W]``."""
+    out: Tensor = layers(features.movedim(1, -1)).movedim(-1, 1) if features.dim() == 4 else layers(features)
+    return out
+
+
+class PretrainedEncoder(Encoder, ABC):
+    """Stages of a pretrained model; the last one ends in `projection`, and has ``features`` before it.
+
+    Args:
+        stages: As of `Encoder`; the last one has a method ``features(value, mask)``.
+        dims: Width of the stream after each stage.
+        feature_dim: Width of the features.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], dims: Sequence[int], *, feature_dim: int) -> None:
+        super().__init__(stages, dims)
+        self.feature_dim = feature_dim
+
+    def features(self, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """What the pretrained model gives, ``feature_dim`` wide, and its mask; maps have channels first."""
+        for index in range(len(self.stages) - 1):
+            value, mask = self.run_stage(index, value, mask)
+        end: Any = self.stages[-1]
+        found: tuple[Tensor, Tensor | None] = end.features(value, mask)
+        return found
 
 
 def is_folder(model: str, *, marks: Sequence[str] = ("config.json",)) -> bool:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from fuseloom.encoders._backbones import Backbone, is_folder, projection, unreachable
-from fuseloom.encoders._base import Encoder
+from fuseloom.encoders._backbones import Backbone, PretrainedEncoder, is_folder, projection, unreachable
 from fuseloom.encoders._ends import check_choice
 from fuseloom.encoders._shapes import check_shape
 from fuseloom.errors import MissingExtraError, OptionError
@@ -25,7 +24,7 @@ _FAILURES = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
 
 @register("hf")
-class HfEncoder(Encoder):
+class HfEncoder(PretrainedEncoder):
     """A pretrained language model of transformers over token ids, as `tokenise` makes them.
 
     Of a model with encoder and decoder only the encoder is kept. Weights are read as float32; no code that
@@ -72,7 +71,7 @@ class HfEncoder(Encoder):
             language = language.get_encoder()
         width = int(language.config.hidden_size)
         stages = [_Language(language, frozen), _End(output, projection(width, dim, dropout))]
-        super().__init__(stages, [width, dim])
+        super().__init__(stages, [width, dim], feature_dim=width)
 
     def rebuild_options(self) -> dict[str, Any]:
         """The configuration, so that neither folder nor network is needed again."""
@@ -107,10 +106,15 @@ class _End(nn.Module):
         self.output, self.project = output, project
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        features, present = self.features(tokens, mask)
+        return self.project(features), present
+
+    def features(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What stands before the linear map."""
         if self.output == "tokens":
-            return self.project(tokens), mask
+            return tokens, mask
         pooled = tokens[:, 0] if self.output == "cls" else masked_mean(tokens, mask)
-        return self.project(pooled), None if mask is None else mask.any(1)
+        return pooled, None if mask is None else mask.any(1)
 
 
 def load_tokenizer(model: str) -> Any:

@@ -11,8 +11,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fuseloom.encoders._backbones import Backbone, is_folder, projection, unreachable
-from fuseloom.encoders._base import Encoder
+from fuseloom.encoders._backbones import (
+    Backbone,
+    PretrainedEncoder,
+    is_folder,
+    project,
+    projection,
+    unreachable,
+)
 from fuseloom.encoders._ends import check_choice
 from fuseloom.encoders._shapes import check_shape
 from fuseloom.encoders._timm import Cut, cut
@@ -27,7 +33,7 @@ _BYTE = 255.0
 
 
 @register("timm")
-class TimmEncoder(Encoder):
+class TimmEncoder(PretrainedEncoder):
     """A vision model of timm without its classifier, over images of any size.
 
     Models of the families of ResNet, ConvNeXt, Swin and ViT are four stages, so that exchanges fit between
@@ -84,7 +90,7 @@ class TimmEncoder(Encoder):
         last: nn.Module = _Pool(pieces, frozen) if output == "pooled" else _Spread(pieces, frozen, output)
         width = int(vision.num_features) if pieces.norm is not None else pieces.widths[-1]
         end = _End(last, projection(width, dim, dropout))
-        super().__init__([*map(_Stage, bodies), end], [*pieces.widths, dim])
+        super().__init__([*map(_Stage, bodies), end], [*pieces.widths, dim], feature_dim=width)
 
     def rebuild_options(self) -> dict[str, Any]:
         """The architecture, so that neither folder nor network is needed again."""
@@ -138,14 +144,18 @@ class _End(nn.Module):
         self.last, self.project = last, project
 
     def forward(self, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        features, present = self.features(value, mask)
+        return project(features, self.project), present
+
+    def features(self, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What stands before the linear map."""
         known = value if mask is None else zero_masked(value, mask)
         features = self.last(known)  # [B, D], [B, N, D] or [B, H, W, D]
-        stream = self.project(features)
         present = mask if mask is None or mask.dim() == 1 else mask.flatten(1).any(1)
         if present is not None:
             space = features.shape[1:-1]
             present = present.view(-1, *[1] * len(space)).expand(-1, *space)
-        return stream.movedim(-1, 1) if stream.dim() == 4 else stream, present
+        return features.movedim(-1, 1) if features.dim() == 4 else features, present
 
 
 class _Pool(nn.Module):

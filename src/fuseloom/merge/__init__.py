@@ -1,5 +1,5 @@
 """Merges: modalities become one. One file per method; `_base` is the contract."""
 
-from fuseloom.merge._base import Merge
+from fuseloom.merge._base import Decision, Merge
 
-__all__ = ["Merge"]
+__all__ = ["Decision", "Merge"]

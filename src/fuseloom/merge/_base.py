@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -10,10 +10,13 @@ from fuseloom.errors import ModalityError, OptionError
 from fuseloom.part import Part
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["Merge", "Pool", "check_positions", "pool_streams"]
+__all__ = ["Decision", "Merge", "Pool", "check_positions", "pool_streams"]
 
 Pool = Callable[[Tensor, Tensor | None], Tensor]
 """Tokens ``[B, N, D]`` and their mask ``[B, N]`` to ``[B, D]``; a sample that keeps none gives zeros."""
+Decision = Literal["softmax", "sigmoid", "value"]
+"""What the outputs of a head are: logits of classes that exclude one another, log-odds of a class each, or
+numbers. The assembly tells it to a merge of decisions that has an option ``decision``."""
 
 
 class Merge(Part):

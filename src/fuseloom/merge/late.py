@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fuseloom.errors import ModalityError, OptionError
-from fuseloom.merge._base import Merge, Pool, pool_streams
+from fuseloom.merge._base import Decision, Merge, Pool, pool_streams
 from fuseloom.nn import masked_max, masked_mean, masked_softmax, stack_masks
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
@@ -17,6 +17,8 @@ from fuseloom.types import Masks, Streams, Trace
 __all__ = ["Combine", "Late"]
 
 Combine = Literal["mean", "weighted", "product", "max"]
+_Rule = Callable[[Tensor, Tensor | None], Tensor]
+"""Logits ``[..., M, K]`` and presence ``[..., M]`` to ``[..., K]``."""
 
 
 @register("late")
@@ -30,23 +32,35 @@ class Late(Merge):
 
         \text{mean}: \tfrac{1}{|P|} \sum_{m \in P} y_m \qquad
         \text{weighted}: \sum_{m \in P} a_m y_m, \; a = \text{softmax}_P(s) \qquad
-        \text{product}: \sum_{m \in P} \log \text{softmax}(y_m) \qquad
         \text{max}: \max_{m \in P} y_m
 
-    ``product`` multiplies the probabilities of the classes; of one output, a log-odds, the odds. A sample
-    without any modality gives zeros. MultiBench calls "late fusion" what is here an encoder per modality and
-    ``concat``; the lecture's late fusion, and PID's ``AdditiveEnsemble``, is this mean. The trace records the
-    weights as ``weights``, ``[..., M]``, where ``combine="weighted"``.
+    ``product`` multiplies what the modalities believe, and that depends on what they decide:
+
+    .. math::
+
+        \text{softmax}: \sum_{m \in P} \log \text{softmax}(y_m) \qquad
+        \text{sigmoid}: \sum_{m \in P} y_m \qquad
+        \text{value}: \tfrac{1}{|P|} \sum_{m \in P} y_m
+
+    Of classes that exclude one another it multiplies the probabilities; of a class by itself (a log-odds)
+    the odds that it is there; numbers are the centres of normal densities of equal width, whose product is
+    centred at their mean. A sample without any modality gives zeros.
+
+    MultiBench calls "late fusion" what is here an encoder per modality and ``concat``; the lecture's late
+    fusion, and PID's ``AdditiveEnsemble``, is this mean. The trace records the weights as ``weights``,
+    ``[..., M]``, where ``combine="weighted"``.
 
     Args:
         dims: Modality name -> number of outputs ``K``, the same for all.
         dim: ``K``.
         combine: How.
+        decision: What the outputs are; by default ``softmax``, and of one output ``sigmoid``. A model that
+            `fuseloom.models.build_model` makes has it from the task.
         pool: Makes the logits of tokens and positions one vector; ``None`` combines position by position.
 
     Raises:
         ModalityError: numbers of outputs that differ.
-        OptionError: an unknown ``combine``, or another ``dim`` than ``K``.
+        OptionError: an unknown ``combine`` or ``decision``, or another ``dim`` than ``K``.
 
     Example:
         >>> merge = Late({"text": 3, "audio": 3})
@@ -72,6 +86,7 @@ class Late(Merge):
         dim: int | None = None,
         *,
         combine: Combine = "mean",
+        decision: Decision | None = None,
         pool: Pool | None = masked_mean,
     ) -> None:
         super().__init__(dims, dim)
@@ -81,12 +96,14 @@ class Late(Merge):
             )
         if self.dim != next(iter(self.dims.values())):
             raise OptionError(f"dim must be the number of outputs of each modality, got {dim}.")
-        if combine not in get_args(Combine):
-            raise OptionError(f"combine must be one of {sorted(get_args(Combine))}, got {combine!r}.")
+        decision = decision if decision is not None else "sigmoid" if self.dim == 1 else "softmax"
+        for name, value, known in (("combine", combine, Combine), ("decision", decision, Decision)):
+            if value not in get_args(known):
+                raise OptionError(f"{name} must be one of {sorted(get_args(known))}, got {value!r}.")
         if combine == "max":
             self.card = replace(self.card, interaction="nonlinear")
         self.pool = pool
-        self.combine = _Weighted(self.dims) if combine == "weighted" else _Fixed(combine)
+        self.combine = _Weighted(self.dims) if combine == "weighted" else _Fixed(combine, decision)
 
     def merge(self, streams: Streams, masks: Masks, *, trace: Trace | None, **reads: Any) -> Tensor:
         values, present = pool_streams(streams, masks, self.pool)
@@ -97,13 +114,9 @@ class Late(Merge):
 class _Fixed(nn.Module):
     """A rule without parameters: logits ``[..., M, K]`` and presence ``[..., M]`` to ``[..., K]``."""
 
-    def __init__(self, combine: Literal["mean", "product", "max"]) -> None:
+    def __init__(self, combine: Literal["mean", "product", "max"], decision: Decision) -> None:
         super().__init__()
-        rules: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
-            "mean": masked_mean,
-            "max": masked_max,
-            "product": _product,
-        }
+        rules: dict[str, _Rule] = {"mean": masked_mean, "max": masked_max, "product": _PRODUCTS[decision]}
         self.rule = rules[combine]
 
     def forward(self, logits: Tensor, present: Tensor | None, trace: Trace | None) -> Tensor:
@@ -128,7 +141,12 @@ class _Weighted(nn.Module):
         return (weights.to(logits.dtype).unsqueeze(-1) * logits).sum(-2)
 
 
-def _product(logits: Tensor, present: Tensor | None) -> Tensor:
-    # The product of odds is a sum of log-odds; log-softmax of a single class would be zero.
-    votes = logits if logits.shape[-1] == 1 else F.log_softmax(logits, -1)
-    return votes.sum(-2) if present is None else votes.masked_fill(~present[..., None], 0).sum(-2)
+def _sum(logits: Tensor, present: Tensor | None) -> Tensor:
+    return logits.sum(-2) if present is None else logits.masked_fill(~present[..., None], 0).sum(-2)
+
+
+def _sum_of_logs(logits: Tensor, present: Tensor | None) -> Tensor:
+    return _sum(F.log_softmax(logits, -1), present)
+
+
+_PRODUCTS: Mapping[str, _Rule] = {"softmax": _sum_of_logs, "sigmoid": _sum, "value": masked_mean}

@@ -1,5 +1,6 @@
 """The generic assembly: ``(stage -> exchange?)* -> merge -> head``, or heads before a merge of decisions."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -225,11 +226,19 @@ def build_model(config: ModelConfig, task: Task) -> FusionModel:
         merge = create(spec.merge, dims, dim=config.dim, **options)
         head = task.head(config.dim, dropout=config.dropout)
     elif level == "decision":
-        merge = create(spec.merge, dict.fromkeys(dims, task.num_outputs), **options)
+        merge = create(
+            spec.merge, dict.fromkeys(dims, task.num_outputs), **{**_decision(spec.merge, task), **options}
+        )
         head = {name: task.head(width, dropout=config.dropout) for name, width in dims.items()}
     else:
         merge = create(spec.merge, dims, dim=task.num_outputs, **options)
     return FusionModel(encoders, merge, head, exchanges={-1: parts})
+
+
+def _decision(merge: str, task: Task) -> dict[str, Any]:
+    """What a decision is, for a merge that asks."""
+    asks = "decision" in inspect.signature(lookup(merge, kind="merge")).parameters
+    return {"decision": task.decision} if asks else {}
 
 
 def _build_encoder(options: Mapping[str, Any], config: ModelConfig) -> Encoder:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fuseloom.errors import UnknownNameError, did_you_mean
 from fuseloom.heads import LinearHead
+from fuseloom.merge import Decision
 
 __all__ = ["Metric", "Task"]
 
@@ -49,6 +50,8 @@ class Task(ABC):
     default_metric: ClassVar[str]
     loss_metric: ClassVar[str]
     """The metric closest to the loss; lower is better."""
+    decision: ClassVar[Decision]
+    """What the outputs are, for a merge of decisions."""
     stratified: ClassVar[bool]
     """Whether made splits keep the shares of the target's values."""
     notes: tuple[str, ...] = ()

@@ -48,6 +48,7 @@ class Classification(Task):
     }
     default_metric = "accuracy"
     loss_metric = "log_loss"
+    decision = "softmax"
     stratified = True
 
     def __init__(
@@ -62,6 +63,11 @@ class Classification(Task):
         target = _one_column(target)
         numeric = target.dtype.kind in "iuf"
         values = np.unique(target) if numeric else sorted({str(value) for value in target})
+        if not numeric and "" in values:
+            raise DataError(
+                f"target must be a class in every row, got an empty one in {int((target == '').sum())} rows. "
+                "Use --task multilabel, or say that it is --kind TARGET=category to set them aside."
+            )
         if len(values) < 2:
             only = repr(_label(values[0])) if len(values) else "none"
             raise DataError(f"target must have at least two classes, got only {only}.")

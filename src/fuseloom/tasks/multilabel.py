@@ -52,6 +52,7 @@ class Multilabel(Task):
     }
     default_metric = "map"
     loss_metric = "log_loss"
+    decision = "sigmoid"
     stratified = False
 
     def __init__(

@@ -53,6 +53,7 @@ class Regression(Task):
     }
     default_metric = "r2"
     loss_metric = "rmse"
+    decision = "value"
     stratified = False
 
     def __init__(

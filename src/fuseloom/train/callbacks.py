@@ -14,8 +14,8 @@ from torch import Tensor
 from fuseloom.train.fit import predict_outputs
 from fuseloom.train.generators import generator_states, restore_generators
 from fuseloom.train.module import FitModule
-from fuseloom.train.state import Progress
-from fuseloom.types import Batch
+from fuseloom.train.state import Progress, joined
+from fuseloom.types import Batch, Selection
 
 __all__ = ["BestWeights", "Checkpoints", "Generators"]
 
@@ -29,10 +29,19 @@ class BestWeights(Callback):
         valid: All validation rows; each process predicts its share of them.
         patience: Epochs without a better validation loss before the run stops.
         tell: Called by the first process after each epoch.
+        before: The run of the stages before this one, where there are several.
     """
 
-    def __init__(self, valid: Batch, patience: int, *, tell: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        valid: Batch | Selection,
+        patience: int,
+        *,
+        tell: Callable[[Progress], None],
+        before: Progress | None = None,
+    ) -> None:
         self.valid, self.patience, self.tell = valid, patience, tell
+        self.before = before if before is not None else Progress()
         self.progress = Progress()
         self.weights: dict[str, Tensor] = {}
         self._start = 0.0
@@ -54,13 +63,12 @@ class BestWeights(Callback):
         self.progress = self.progress.after(losses, time.perf_counter() - self._start)
         if self.progress.waited == 0:
             self.weights = _copy(module)
+        whole = joined([self.before, self.progress])
         for logger in trainer.loggers:
-            logger.log_metrics(
-                dict(zip(("train_loss", "valid_loss"), losses, strict=True)), self.progress.epoch
-            )
+            logger.log_metrics(dict(zip(("train_loss", "valid_loss"), losses, strict=True)), whole.epoch)
         trainer.should_stop = trainer.should_stop or self._is_over
         if trainer.is_global_zero:
-            self.tell(self.progress)
+            self.tell(whole)
 
     def state_dict(self) -> dict[str, Any]:
         """How far the run has come, and its best weights."""
@@ -117,8 +125,14 @@ class Generators(Callback):
         if self._held is not None:
             restore_generators(self._held["generators"])
             module.piece_losses = [loss.to(module.device) for loss in self._held["piece_losses"]]
+            self._held = None
         elif trainer.global_rank > 0:
             torch.manual_seed(torch.initial_seed() + trainer.global_rank)
+
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Set them where the run was over already, so that what comes behind it draws as if it had run."""
+        if self._held is not None:
+            restore_generators(self._held["generators"])
 
 
 class Checkpoints(Checkpoint):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fuseloom.types import Batch
+from fuseloom.types import Batch, Selection
 
 __all__ = ["Feed", "Piece"]
 
@@ -43,7 +43,7 @@ class Feed:
 
     def __init__(
         self,
-        rows: Batch,
+        rows: Batch | Selection,
         rows_per_step: int,
         *,
         mass: Callable[[Batch], float] = len,
@@ -62,12 +62,12 @@ class Feed:
         return -(-len(self.rows) // self.rows_per_step) * self.pieces
 
     def __iter__(self) -> Iterator[Piece]:
-        shuffled = self.rows.take(self._order())
+        order = self._order().to(self.rows.device)
         while self.place < len(self):
             step, piece = divmod(self.place, self.pieces)
             self.place += 1
             start = step * self.rows_per_step
-            whole = shuffled.take(slice(start, start + self.rows_per_step))
+            whole = self.rows.take(order[start : start + self.rows_per_step])
             yield self._piece(whole, piece * self.world + self.rank)
 
     def state_dict(self) -> dict[str, Any]:

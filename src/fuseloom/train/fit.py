@@ -2,23 +2,25 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from fuseloom.errors import OptionError
 from fuseloom.part import Staged
 from fuseloom.tasks import Task
 from fuseloom.train.flat import flat_parameters
-from fuseloom.train.state import FitState, Progress
+from fuseloom.train.schedule import Schedule, scheduled
+from fuseloom.train.state import FitState, Progress, joined
 from fuseloom.train.step import training_step
-from fuseloom.types import Batch
+from fuseloom.types import Batch, Selection
 
 __all__ = [
     "ClassWeight",
@@ -26,7 +28,9 @@ __all__ = [
     "FitResult",
     "exact_outputs",
     "fit",
+    "fitted_stages",
     "make_optimizer",
+    "make_schedule",
     "one_thread",
     "predict_outputs",
     "seeded",
@@ -42,7 +46,16 @@ class FitConfig:
     """What a training run depends on besides model and data."""
 
     lr: float = 1e-3
-    """Learning rate of AdamW."""
+    """Learning rate of AdamW, at its peak."""
+    schedule: Schedule = "constant"
+    """What the learning rate does after the warm-up, step by step to the last epoch: stays, or falls to 0."""
+    warmup: float = 0.0
+    """Share of the planned steps over which the learning rate rises to its peak."""
+    planned_epochs: int | None = None
+    """Passes that the schedule is planned over, where a longer run is to go on from this one; by default
+    ``max_epochs``."""
+    clip_norm: float = 1.0
+    """Norm that the gradients of a step are scaled down to; 0 leaves them as they are."""
     weight_decay: float = 0.01
     """Of AdamW."""
     batch_size: int | None = None
@@ -52,7 +65,8 @@ class FitConfig:
     patience: int = 10
     """Epochs without a better validation loss before the run stops."""
     sequential: bool = False
-    """Whether the stages of a model (those of ``mro``, ``linear_logits``) are fitted one after another."""
+    """Whether the stages of a model (those of ``mro``, ``linear_logits``) are fitted one after another, each
+    until patience ends, with a schedule of its own."""
     class_weight: ClassWeight = "none"
     """How the loss weighs classes."""
     modality_dropout: float = 0.0
@@ -61,19 +75,32 @@ class FitConfig:
     """Of the weights, the order of rows and dropout."""
 
     def __post_init__(self) -> None:
-        if self.class_weight not in get_args(ClassWeight):
-            raise OptionError(f"class_weight must be 'none' or 'balanced', got {self.class_weight!r}.")
-        if not 0 <= self.modality_dropout < 1:
-            raise OptionError(f"modality_dropout must be in [0, 1), got {self.modality_dropout}.")
-        if not self.weight_decay >= 0:
-            raise OptionError(f"weight_decay must not be negative, got {self.weight_decay}.")
-        for name in ("lr", "max_epochs", "patience", "batch_size"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise OptionError(f"{name} must be positive, got {value}.")
+        for name, known in (("class_weight", get_args(ClassWeight)), ("schedule", get_args(Schedule))):
+            if (value := getattr(self, name)) not in known:
+                choices = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+                raise OptionError(f"{name} must be {choices}, got {value!r}.")
+        _check_numbers(self)
+        if self.planned_epochs is not None and self.planned_epochs < self.max_epochs:
+            raise OptionError(
+                f"planned_epochs must be max_epochs, {self.max_epochs}, or more, got {self.planned_epochs}."
+            )
 
     def rows_per_step(self, num_rows: int) -> int:
         """The batch size for a number of training rows."""
         return self.batch_size if self.batch_size is not None else min(max(32, -(-num_rows // 6)), 512)
+
+
+def _check_numbers(config: FitConfig) -> None:
+    if not 0 <= config.modality_dropout < 1:
+        raise OptionError(f"modality_dropout must be in [0, 1), got {config.modality_dropout}.")
+    if not 0 <= config.warmup <= 1:
+        raise OptionError(f"warmup must be in [0, 1], got {config.warmup}.")
+    for name in ("weight_decay", "clip_norm"):
+        if not (value := getattr(config, name)) >= 0:
+            raise OptionError(f"{name} must not be negative, got {value}.")
+    for name in ("lr", "max_epochs", "patience", "batch_size"):
+        if (value := getattr(config, name)) is not None and not value > 0:
+            raise OptionError(f"{name} must be positive, got {value}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +112,13 @@ class FitResult:
     train_s: float
     curve: tuple[tuple[float, float], ...]
     """Loss on training rows (while they were learnt from) and on validation rows, of each epoch."""
+
+    @classmethod
+    def of(cls, progress: Progress) -> Self:
+        """That of a run that ended so."""
+        return cls(
+            valid_loss=progress.best, epochs=progress.epoch, train_s=progress.train_s, curve=progress.curve
+        )
 
 
 @contextmanager
@@ -108,8 +142,8 @@ def one_thread() -> Iterator[None]:
 
 def fit(
     build: Callable[[], nn.Module],
-    train: Batch,
-    valid: Batch,
+    train: Batch | Selection,
+    valid: Batch | Selection,
     task: Task,
     config: FitConfig,
     *,
@@ -119,7 +153,7 @@ def fit(
 
     Args:
         build: Makes the model, with weights drawn from torch's global generator.
-        train: All training rows.
+        train: All training rows; of a selection only those of a step are read at a time.
         valid: All validation rows.
         task: Gives the loss.
         config: The run's settings; equal settings and data give equal weights.
@@ -138,18 +172,10 @@ def fit(
     assert train.target is not None
     task = weighted_task(task, train.target, config.class_weight)
     with seeded(config.seed):
-        model = build()
-        if (first := next(iter(train.inputs.values()), None)) is not None:
-            model.to(first.device)
-        stages = _stages(model) if config.sequential else range(1)
+        model = build().to(train.device)
+        stages = fitted_stages(model, config)
         runs = [_descend(model, train, valid, task, config, state=state) for _ in stages]
-    model.eval()
-    return model, FitResult(
-        valid_loss=runs[-1].best,
-        epochs=sum(run.epoch for run in runs),
-        train_s=sum(run.train_s for run in runs),
-        curve=tuple(losses for run in runs for losses in run.curve),
-    )
+    return model.eval(), FitResult.of(joined(runs))
 
 
 def weighted_task(task: Task, target: Tensor, class_weight: ClassWeight) -> Task:
@@ -161,8 +187,15 @@ def weighted_task(task: Task, target: Tensor, class_weight: ClassWeight) -> Task
     return task.balanced(target.cpu().numpy()) if class_weight == "balanced" else task
 
 
-def _stages(model: nn.Module) -> Iterator[int]:
-    """Focus the model on one stage after another; what has none is trained with the first."""
+def fitted_stages(model: nn.Module, config: FitConfig) -> Iterator[int]:
+    """Focus the model on one stage after another, if the run is to; what has none is trained with the first.
+
+    Raises:
+        OptionError: the model is to be fitted in stages and has none.
+    """
+    if not config.sequential:
+        yield 0
+        return
     staged = next((part for part in model.modules() if isinstance(part, Staged)), None)
     if staged is None:
         raise OptionError("sequential must be False for a model without stages, got True. Fit mro so.")
@@ -179,7 +212,13 @@ def _stages(model: nn.Module) -> Iterator[int]:
 
 
 def _descend(
-    model: nn.Module, train: Batch, valid: Batch, task: Task, config: FitConfig, *, state: Path | None
+    model: nn.Module,
+    train: Batch | Selection,
+    valid: Batch | Selection,
+    task: Task,
+    config: FitConfig,
+    *,
+    state: Path | None,
 ) -> Progress:
     """Train what requires a gradient until patience ends."""
     progress, best_weights = Progress(), _copy(model)
@@ -187,9 +226,10 @@ def _descend(
         optimizer = make_optimizer(parameters, config)
         if state is not None and state.is_file():
             progress, best_weights = _restore(FitState.load(state), model, optimizer)
+        schedule = make_schedule(optimizer, config, len(train), epochs_done=progress.epoch)
         start = time.perf_counter() - progress.train_s
         while progress.epoch < config.max_epochs and progress.waited < config.patience:
-            learnt = _run_epoch(model, train, task, optimizer, config)
+            learnt = _run_epoch(model, train, task, schedule, config)
             losses = learnt, _mean_loss(model, valid, task)
             progress = progress.after(losses, time.perf_counter() - start)
             if progress.waited == 0:
@@ -205,6 +245,21 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """AdamW as the run's settings say."""
     return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, config: FitConfig, num_rows: int, *, epochs_done: int = 0
+) -> LambdaLR:
+    """Its learning rate over the steps of a run on so many training rows, as the run's settings say."""
+    steps = -(-num_rows // config.rows_per_step(num_rows))
+    planned = config.planned_epochs if config.planned_epochs is not None else config.max_epochs
+    return scheduled(
+        optimizer,
+        steps=steps * planned,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        done=steps * epochs_done,
+    )
 
 
 def _standing(
@@ -239,46 +294,66 @@ def _optimized(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _run_epoch(
-    model: nn.Module, train: Batch, task: Task, optimizer: torch.optim.Optimizer, config: FitConfig
+    model: nn.Module,
+    train: Batch | Selection,
+    task: Task,
+    schedule: LambdaLR,
+    config: FitConfig,
 ) -> float:
     """Learn from every row once; gives the mean loss of the steps."""
     model.train()
-    shuffled = train.take(torch.randperm(len(train)).to(_device(train)))
-    size, dropped = config.rows_per_step(len(train)), config.modality_dropout
-    batches = (shuffled.take(slice(start, start + size)) for start in range(0, len(train), size))
-    steps = [training_step(model, rows, task, optimizer, modality_dropout=dropped) for rows in batches]
+    order = torch.randperm(len(train)).to(train.device)
+    size, steps = config.rows_per_step(len(train)), []
+    for start in range(0, len(order), size):
+        loss = training_step(
+            model,
+            train.take(order[start : start + size]),
+            task,
+            schedule.optimizer,
+            clip_norm=config.clip_norm,
+            modality_dropout=config.modality_dropout,
+        )
+        steps.append(loss)
+        schedule.step()
     return float(torch.stack(steps).mean())
 
 
-def _mean_loss(model: nn.Module, rows: Batch, task: Task) -> float:
-    outputs = torch.from_numpy(predict_outputs(model, rows)).to(_device(rows))
-    assert rows.target is not None
-    return float(task.loss(outputs, rows.target))
+def _mean_loss(model: nn.Module, rows: Batch | Selection, task: Task) -> float:
+    outputs = torch.from_numpy(predict_outputs(model, rows)).to(rows.device)
+    target = rows.target
+    assert target is not None
+    return float(task.loss(outputs, target))
 
 
-def predict_outputs(model: nn.Module, rows: Batch, *, batch_size: int = 512) -> NDArray[Any]:
+def predict_outputs(model: nn.Module, rows: Batch | Selection, *, batch_size: int = 512) -> NDArray[Any]:
     """Outputs ``[N, K]`` in evaluation mode, in the model's dtype; leaves the model as it was."""
-    training = model.training
-    model.eval()
-    with torch.inference_mode():
-        chunks = [rows.take(slice(start, start + batch_size)) for start in range(0, len(rows), batch_size)]
-        outputs = torch.cat([model(chunk.inputs, chunk.masks) for chunk in chunks]).cpu()
-    model.train(training)
-    return outputs.numpy()
+    return _outputs(model, _parts(rows, batch_size))
 
 
-def exact_outputs(model: nn.Module, rows: Batch) -> NDArray[Any]:
+def exact_outputs(model: nn.Module, rows: Batch | Selection, *, batch_size: int = 512) -> NDArray[Any]:
     """Outputs ``[N, K]`` computed in float64, for predictions that are kept or shown.
 
     In float32 the last digits of a row depend on which rows it is computed with, in what order and on how
     many threads; in float64 that is far below any digit that is stored.
     """
-    inputs = {n: v.double() if v.is_floating_point() else v for n, v in rows.inputs.items()}
-    return predict_outputs(copy.deepcopy(model).double(), replace(rows, inputs=inputs))
+    parts = (
+        replace(part, inputs={n: v.double() if v.is_floating_point() else v for n, v in part.inputs.items()})
+        for part in _parts(rows, batch_size)
+    )
+    return _outputs(copy.deepcopy(model).double(), parts)
 
 
-def _device(rows: Batch) -> torch.device:
-    return next(iter(rows.inputs.values())).device
+def _parts(rows: Batch | Selection, size: int) -> Iterator[Batch]:
+    return (rows.take(slice(start, start + size)) for start in range(0, len(rows), size))
+
+
+def _outputs(model: nn.Module, parts: Iterable[Batch]) -> NDArray[Any]:
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        outputs = torch.cat([model(part.inputs, part.masks) for part in parts]).cpu()
+    model.train(training)
+    return outputs.numpy()
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

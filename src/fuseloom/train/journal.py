@@ -6,7 +6,8 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +17,10 @@ from fuseloom.errors import RunError
 from fuseloom.train.files import UNFINISHED, digest, reporting, write_whole
 from fuseloom.train.lock import LOCK
 
-__all__ = ["RunFolder", "environment"]
+__all__ = ["RunFolder", "environment", "refuse_foreign", "scratch"]
 
 RUN_FORMAT = 1
-_CONFIG, _JOURNAL, _WEIGHTS = "config.json", "journal.jsonl", "weights"
+_CONFIG, _JOURNAL, _WEIGHTS, _SCRATCH = "config.json", "journal.jsonl", "weights", "scratch"
 _CHECKED = "sha256"
 
 
@@ -51,11 +52,8 @@ class RunFolder:
             RunError: the folder holds something else, or cannot be written to.
         """
         wanted = {"format_version": RUN_FORMAT, "request": json.loads(json.dumps(request))}
+        refuse_foreign(path)
         held = _held(path)
-        if held is None and _is_foreign(path):
-            raise RunError(
-                f"{path} must be a run folder or empty, got other files in it. Choose another --out."
-            )
         if held is not None and not overwrite:
             _check_same(path, held, wanted)
         with reporting(path):
@@ -88,6 +86,30 @@ class RunFolder:
         with reporting(path.parent):
             path.parent.mkdir(exist_ok=True)
         return path
+
+
+def refuse_foreign(path: Path) -> None:
+    """Make sure that a folder may become a run folder, before anything is written to it.
+
+    Raises:
+        RunError: it holds other files.
+    """
+    if _held(path) is None and _is_foreign(path):
+        raise RunError(f"{path} must be a run folder or empty, got other files in it. Choose another --out.")
+
+
+@contextmanager
+def scratch(run: Path) -> Iterator[Path]:
+    """The place in a run folder for what only the run at work needs; gone behind the context.
+
+    What a killed run left there goes first. It is made when something is written.
+    """
+    folder = run / _SCRATCH
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def environment() -> dict[str, str]:
@@ -137,7 +159,7 @@ def _check_same(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) 
 
 def _is_foreign(path: Path) -> bool:
     """Whether a folder holds anything but the beginnings of a run that was killed at its first step."""
-    ours = {LOCK, _CONFIG + UNFINISHED}
+    ours = {LOCK, _SCRATCH, _CONFIG + UNFINISHED}
     return path.is_dir() and any(file.name not in ours for file in path.iterdir())
 
 
@@ -151,9 +173,11 @@ def _clear(path: Path, *, everything: bool) -> None:
     if everything:
         (path / _JOURNAL).unlink(missing_ok=True)
         for file in path.iterdir():
+            if file.name in (LOCK, _CONFIG, _SCRATCH):
+                continue
             if file.is_dir() and not file.is_symlink():
                 shutil.rmtree(file)
-            elif file.name not in (LOCK, _CONFIG):
+            else:
                 file.unlink()
 
 

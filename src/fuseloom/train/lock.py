@@ -20,7 +20,9 @@ LOCK = "lock.json"
 
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Keep other processes from working on a folder, which is made where it is missing.
+    """Keep other processes from working on a folder.
+
+    It is made where it is missing, and then gone again if nothing was put there.
 
     The operating system gives the lock back when a process ends, however it ends, so a kill leaves at most
     the file, which the next process takes over. Between machines that is not certain: there the file counts.
@@ -41,7 +43,7 @@ def holding(folder: Path) -> Iterator[None]:
         >>> list(folder.iterdir())
         []
     """
-    path = folder / LOCK
+    path, made = folder / LOCK, not folder.exists()
     with reporting(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = _acquire(path)
@@ -56,6 +58,8 @@ def holding(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)  # while it is held, so that nobody else's is removed
     finally:
         os.close(handle)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _acquire(path: Path) -> int:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from fuseloom.tasks import Task
 from fuseloom.train.feed import Feed, Piece
-from fuseloom.train.fit import FitConfig, make_optimizer, weighted_task
+from fuseloom.train.fit import FitConfig, make_optimizer, make_schedule, weighted_task
 from fuseloom.train.flat import flat_parameters
 from fuseloom.train.step import clip_gradients, training_loss
-from fuseloom.types import Batch
+from fuseloom.types import Batch, Selection
 
 __all__ = ["FitModule"]
 
@@ -34,7 +34,7 @@ class FitModule(LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        train: Batch,
+        train: Batch | Selection,
         task: Task,
         config: FitConfig,
         *,
@@ -73,10 +73,12 @@ class FitModule(LightningModule):
         self.piece_losses.append(loss.detach())
         return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimiser of `fit`, over parameters laid end to end until the run ends."""
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+        """The optimiser of `fit`, over parameters laid end to end until the run ends, and its schedule."""
         parameters = self._flat.enter_context(flat_parameters(self.model))
-        return make_optimizer(parameters, self.config, fused=self.fused)
+        optimizer = make_optimizer(parameters, self.config, fused=self.fused)
+        schedule = make_schedule(optimizer, self.config, len(self.train_rows))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Zero in place: gradients are views, see `flat_parameters`."""
@@ -90,7 +92,7 @@ class FitModule(LightningModule):
         self, optimizer: torch.optim.Optimizer, *args: Any, **options: Any
     ) -> None:
         """Clip as the step of `fit` does."""
-        clip_gradients(optimizer)
+        clip_gradients(optimizer, clip_norm=self.config.clip_norm)
 
     def _mass(self, rows: Batch) -> float:
         """The weights of all errors of some rows; they are the same whatever the outputs."""

@@ -1,7 +1,7 @@
 """Where a training run stands, so that it can go on as if it had never stopped."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,7 @@ from torch import Tensor
 from fuseloom.errors import RunError
 from fuseloom.train.files import write_whole
 
-__all__ = ["FitState", "Progress"]
+__all__ = ["FitState", "Progress", "joined"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,23 @@ class Progress:
             train_s=train_s,
             curve=(*self.curve, losses),
         )
+
+
+def joined(runs: Sequence[Progress]) -> Progress:
+    """The runs of one model, one behind the other, as one; the best loss is that of the last.
+
+    Example:
+        >>> both = joined([Progress().after((0.5, 0.75), 1.0), Progress().after((0.25, 0.5), 2.0)])
+        >>> both.epoch, both.best, both.train_s, both.curve
+        (2, 0.5, 3.0, ((0.5, 0.75), (0.25, 0.5)))
+    """
+    return Progress(
+        epoch=sum(run.epoch for run in runs),
+        waited=runs[-1].waited,
+        best=runs[-1].best,
+        train_s=sum(run.train_s for run in runs),
+        curve=tuple(losses for run in runs for losses in run.curve),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

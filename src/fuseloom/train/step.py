@@ -43,19 +43,20 @@ def training_step(
     task: Task,
     optimizer: torch.optim.Optimizer,
     *,
-    max_norm: float = 1.0,
+    clip_norm: float = 1.0,
     modality_dropout: float = 0.0,
 ) -> Tensor:
-    """Take one step of the optimiser with gradients clipped to ``max_norm``; returns the detached loss."""
+    """Take one step of the optimiser with gradients clipped to ``clip_norm``; returns the detached loss."""
     optimizer.zero_grad(set_to_none=False)  # in place: gradients may be views, see `flat_parameters`
     loss = training_loss(model, batch, task, modality_dropout=modality_dropout)
     loss.backward()  # type: ignore[no-untyped-call]
-    clip_gradients(optimizer, max_norm=max_norm)
+    clip_gradients(optimizer, clip_norm=clip_norm)
     optimizer.step()
     return loss.detach()
 
 
-def clip_gradients(optimizer: torch.optim.Optimizer, *, max_norm: float = 1.0) -> None:
-    """Scale the gradients of all that the optimiser changes down to a norm of at most ``max_norm``."""
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    torch.nn.utils.clip_grad_norm_(trained, max_norm)
+def clip_gradients(optimizer: torch.optim.Optimizer, *, clip_norm: float = 1.0) -> None:
+    """Scale the gradients of all that the optimiser changes to a norm of at most ``clip_norm``, if not 0."""
+    if clip_norm > 0:
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(trained, clip_norm)

@@ -1,6 +1,7 @@
 """Training by Lightning's Trainer: devices, mixed precision, several processes, and going on after a kill."""
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,17 +16,18 @@ from torch import nn
 
 from fuseloom.errors import MissingExtraError, OptionError, RunError
 from fuseloom.tasks import Task
-from fuseloom.train.fit import FitConfig, FitResult, seeded
-from fuseloom.train.state import Progress
-from fuseloom.types import Batch
+from fuseloom.train.files import write_whole
+from fuseloom.train.fit import FitConfig, FitResult, fitted_stages, seeded
+from fuseloom.train.state import Progress, joined
+from fuseloom.types import Batch, Selection
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 __all__ = ["TrainerConfig", "fit_with_trainer", "is_first_process"]
 
-_LOGGERS = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
-"""Logger -> the package it needs."""
+_LOGGERS = {"tensorboard": ("tensorboard",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
+"""Logger -> the packages it needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,8 @@ class TrainerConfig:
     checkpoint_steps: int = 100
     """Steps between two checkpoints; one is written after each epoch besides."""
     loggers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
-    """Where the losses go besides ``metrics.jsonl`` and ``metrics.csv``."""
+    """Where the losses go besides ``metrics.jsonl`` and ``metrics.csv``: to a folder ``tensorboard``, and a
+    database ``mlflow.db`` or the server that ``MLFLOW_TRACKING_URI`` names."""
 
     def __post_init__(self) -> None:
         for name in ("devices", "accumulate", "checkpoint_steps"):
@@ -61,8 +64,8 @@ _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 def fit_with_trainer(  # noqa: PLR0913  what `fit` takes, and how the Trainer runs
     build: Callable[[], nn.Module],
-    train: Batch,
-    valid: Batch,
+    train: Batch | Selection,
+    valid: Batch | Selection,
     task: Task,
     config: FitConfig,
     *,
@@ -79,34 +82,64 @@ def fit_with_trainer(  # noqa: PLR0913  what `fit` takes, and how the Trainer ru
         task: Gives the loss.
         config: The run's settings.
         trainer: How the Trainer runs.
-        folder: Gets the checkpoint and what loggers write.
+        folder: Gets the checkpoint, one of each stage where there are several, and what loggers write.
         tell: Called after each epoch, by the first process.
 
     Raises:
         MissingExtraError: Lightning or the package of a logger is not installed.
-        OptionError: the model is to be fitted in stages.
+        OptionError: the model is to be fitted in stages and has none, or classes are to be balanced and the
+            task has none.
         RunError: the checkpoint is damaged.
     """
-    if config.sequential:
-        raise OptionError("sequential must be False with Lightning's Trainer, got True. Use `fit` instead.")
     _check_installed(trainer)
-    from fuseloom.train.callbacks import BestWeights, Checkpoints, Generators
-    from fuseloom.train.module import FitModule
-
-    checkpoint = folder / "last.ckpt"
     folder.mkdir(parents=True, exist_ok=True)
-    best = BestWeights(valid, config.patience, tell=tell)
     with seeded(config.seed), _quiet():
-        model = build().train()
-        fused = trainer.precision != "16-mixed"
-        module = FitModule(model, train, task, config, pieces=trainer.accumulate, fused=fused)
-        callbacks = [best, Generators(), Checkpoints(checkpoint, trainer.checkpoint_steps)]
-        _run(_trainer(trainer, config, callbacks, folder), module, checkpoint)
-    model.load_state_dict(best.weights)
-    progress = best.progress
-    return model.cpu().eval(), FitResult(
-        valid_loss=progress.best, epochs=progress.epoch, train_s=progress.train_s, curve=progress.curve
-    )
+        model = build()
+        stages = _Stages(train, valid, task, config=config, trainer=trainer, folder=folder)
+        for stage in fitted_stages(model, config):
+            stages.run(stage, model, tell)
+    return model.cpu().eval(), FitResult.of(joined(stages.finished))
+
+
+class _Stages:
+    """The stages of a run, a Trainer and a checkpoint for each; most runs have one."""
+
+    def __init__(
+        self,
+        train: Batch | Selection,
+        valid: Batch | Selection,
+        task: Task,
+        *,
+        config: FitConfig,
+        trainer: TrainerConfig,
+        folder: Path,
+    ) -> None:
+        self.train, self.valid, self.task = train, valid, task
+        self.config, self.trainer, self.folder = config, trainer, folder
+        self.loggers = [_logger(name, folder) for name in trainer.loggers]
+        self.finished: list[Progress] = []
+
+    def run(self, stage: int, model: nn.Module, tell: Callable[[Progress], None]) -> None:
+        """Train what requires a gradient until patience ends; one that is finished only gives its weights."""
+        from fuseloom.train.callbacks import BestWeights, Checkpoints, Generators
+        from fuseloom.train.module import FitModule
+
+        checkpoint = self.folder / (f"stage{stage}.ckpt" if self.config.sequential else "last.ckpt")
+        before = joined(self.finished) if self.finished else None
+        best = BestWeights(self.valid, self.config.patience, tell=tell, before=before)
+        module = FitModule(
+            model.train(),
+            self.train,
+            self.task,
+            self.config,
+            pieces=self.trainer.accumulate,
+            fused=self.trainer.precision != "16-mixed",
+        )
+        callbacks = [best, Generators(), Checkpoints(checkpoint, self.trainer.checkpoint_steps)]
+        own = _trainer(self.trainer, self.config, callbacks, self.loggers, folder=self.folder)
+        _run(own, module, checkpoint)
+        model.load_state_dict(best.weights)
+        self.finished.append(best.progress)
 
 
 def is_first_process() -> bool:
@@ -121,7 +154,9 @@ def is_first_process() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
-def _trainer(config: TrainerConfig, fit: FitConfig, callbacks: list[Any], folder: Path) -> "Trainer":
+def _trainer(
+    config: TrainerConfig, fit: FitConfig, callbacks: list[Any], loggers: list[Any], *, folder: Path
+) -> "Trainer":
     from lightning.pytorch import Trainer
     from lightning.pytorch.strategies import DDPStrategy
 
@@ -135,7 +170,7 @@ def _trainer(config: TrainerConfig, fit: FitConfig, callbacks: list[Any], folder
         max_epochs=fit.max_epochs,
         accumulate_grad_batches=config.accumulate,
         callbacks=callbacks,
-        logger=[_logger(name, folder) for name in config.loggers],
+        logger=loggers,
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -168,11 +203,30 @@ def _check_whole(checkpoint: Path) -> None:
 
 
 def _logger(name: str, folder: Path) -> Any:
-    from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
+    from lightning.pytorch.loggers import TensorBoardLogger
 
-    if name == "tensorboard":
-        return TensorBoardLogger(folder, name="tensorboard", version="")
-    return MLFlowLogger(experiment_name="fuseloom", tracking_uri=(folder / "mlflow").resolve().as_uri())
+    if name == "mlflow":
+        return _mlflow(folder)
+    return TensorBoardLogger(folder, name="tensorboard", version="")
+
+
+def _mlflow(folder: Path) -> Any:
+    """MLflow's logger; a run that goes on is the run that it was."""
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    noted = folder / "mlflow_run.txt"
+    known = noted.read_text(encoding="utf-8") if noted.is_file() else None
+    # MLflow takes no folder of files any more, and a database only with the library that speaks to it.
+    own = f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+    logger = MLFlowLogger(
+        experiment_name="fuseloom",
+        run_name=folder.resolve().parent.name,
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", own),
+        run_id=known,
+    )
+    if known is None and is_first_process():
+        write_whole(noted, str(logger.run_id))
+    return logger
 
 
 def _check_lightning() -> None:
@@ -183,8 +237,10 @@ def _check_lightning() -> None:
 def _check_installed(config: TrainerConfig) -> None:
     _check_lightning()
     for name in config.loggers:
-        if find_spec(name) is None:
-            raise MissingExtraError(f"The logger {name!r} needs a package. Run: pip install {_LOGGERS[name]}")
+        if missing := [package for package in _LOGGERS[name] if find_spec(package) is None]:
+            raise MissingExtraError(
+                f"The logger {name!r} needs {', '.join(missing)}. Run: pip install 'fuseloom[loggers]'"
+            )
 
 
 @contextmanager
@@ -197,6 +253,10 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # Lightning 2.6 names a class that newer versions of torch deprecate.
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            # In half precision the first step may be skipped, as its scaled loss overflows.
+            warnings.filterwarnings(
+                "ignore", message="Detected call of `lr_scheduler.step", category=UserWarning
+            )
             yield
     finally:
         log.setLevel(level)

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,7 @@ import torch
 
 from fuseloom.data import encode, fit_preprocessors, load
 from fuseloom.data.preprocessing import Store
+from fuseloom.errors import DataError
 
 VALUES = np.random.default_rng(0).normal(size=(9000, 3)).astype(np.float32)
 
@@ -40,3 +43,14 @@ def test_parts_are_laid_end_to_end(tmp_path: Path) -> None:
     assert isinstance(values, np.memmap)
     np.testing.assert_array_equal(values, VALUES[:21])
     np.testing.assert_array_equal(mask, VALUES[:21, 0] > 0)
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        DataError, match=r"must have room for 0\.1 GB of inputs, got: No space left on device"
+    ):
+        Store(folder=tmp_path, large=0).put("a", iter([(VALUES[:5], VALUES[:5, 0] > 0)]), rows=9_000_000)

@@ -12,6 +12,8 @@ from fuseloom.data.dataset import Dataset
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor
 from fuseloom.data.preprocessing.audio import AudioPreprocessor
 from fuseloom.data.preprocessing.embedding import EmbeddingPreprocessor
+from fuseloom.data.preprocessing.features import ImageFeatures, TextFeatures
+from fuseloom.data.preprocessing.given import GivenPreprocessor
 from fuseloom.data.preprocessing.image import ImagePreprocessor
 from fuseloom.data.preprocessing.series import SeriesPreprocessor
 from fuseloom.data.preprocessing.store import Store
@@ -25,11 +27,14 @@ __all__ = [
     "AudioPreprocessor",
     "EmbeddingPreprocessor",
     "Encoded",
+    "GivenPreprocessor",
+    "ImageFeatures",
     "ImagePreprocessor",
     "Preprocessor",
     "SeriesPreprocessor",
     "Store",
     "TablePreprocessor",
+    "TextFeatures",
     "TextPreprocessor",
     "TokenPreprocessor",
     "encode",
@@ -41,9 +46,12 @@ PREPROCESSORS: Mapping[str, type[Preprocessor]] = {
     for cls in (
         AudioPreprocessor,
         EmbeddingPreprocessor,
+        ImageFeatures,
+        GivenPreprocessor,
         ImagePreprocessor,
         SeriesPreprocessor,
         TablePreprocessor,
+        TextFeatures,
         TextPreprocessor,
         TokenPreprocessor,
     )
