@@ -8,6 +8,7 @@ from fuseloom.encoders.embedding import EmbeddingEncoder
 from fuseloom.encoders.hf import HfEncoder
 from fuseloom.encoders.identity import IdentityEncoder
 from fuseloom.encoders.image import ImageEncoder
+from fuseloom.encoders.projection import ProjectionEncoder
 from fuseloom.encoders.series import SeriesEncoder
 from fuseloom.encoders.table import TableEncoder
 from fuseloom.encoders.text import TextEncoder
@@ -26,6 +27,10 @@ def embedding_tokens():
 
 def identity_tokens():
     return IdentityEncoder(5), torch.randn(4, 3, 5), torch.tensor([[True, True, False]]).repeat(4, 1)
+
+
+def projection_rows():
+    return ProjectionEncoder(5, dim=8), torch.randn(4, 5), torch.tensor([True, False, True, True])
 
 
 def table_rows():
@@ -119,6 +124,7 @@ CASES = [
     embedding_rows,
     embedding_tokens,
     identity_tokens,
+    projection_rows,
     table_rows,
     text_rows,
     series_conv,
