@@ -18,7 +18,7 @@ from fuseloom.types import Batch
 __all__ = ["Duplicate", "Health", "Spread", "health"]
 
 _MOST_SHOWN = 50
-_CHUNK = 1024
+_CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import torch
 
 from fuseloom.data import encode, fit_preprocessors, load
 from fuseloom.data.preprocessing import Store
+from fuseloom.data.preprocessing._base import chunks
 from fuseloom.errors import DataError
 
 VALUES = np.random.default_rng(0).normal(size=(9000, 3)).astype(np.float32)
@@ -54,3 +55,11 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, monkey
         DataError, match=r"must have room for 0\.1 GB of inputs, got: No space left on device"
     ):
         Store(folder=tmp_path, large=0).put("a", iter([(VALUES[:5], VALUES[:5, 0] > 0)]), rows=9_000_000)
+
+
+def test_long_rows_are_taken_a_few_at_a_time():
+    short, long = np.zeros((9000, 4), np.float32), np.zeros((9, 1000, 40_000), np.uint8)
+    assert [part.stop - part.start for part in chunks(short)] == [4096] * 3
+    assert [part.stop - part.start for part in chunks(long)] == [1] * 9
+    assert [part.start for part in chunks(short, rows=150, most=100)] == [0, 100]
+    assert len(list(chunks(short[:0]))) == 1

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fuseloom.data.dataset import Dataset
-from fuseloom.data.preprocessing._base import Encoded, Preprocessor
+from fuseloom.data.dataset import Dataset, Embedding, Series
+from fuseloom.data.preprocessing._base import Encoded, Preprocessor, chunks
 from fuseloom.data.preprocessing.audio import AudioPreprocessor
 from fuseloom.data.preprocessing.embedding import EmbeddingPreprocessor
 from fuseloom.data.preprocessing.features import ImageFeatures, TextFeatures
@@ -116,10 +116,10 @@ def _applied(name: str, preprocessor: Preprocessor, dataset: Dataset, store: Sto
         raise DataError(
             f"Modality {name!r} must be of kind {preprocessor.reads!r} as in training, got {found}."
         )
+    like = modality.values if isinstance(modality, Embedding | Series) else np.empty(len(modality))
     try:
         parts = (
-            preprocessor.apply(modality.take(slice(start, start + preprocessor.rows_at_once)))
-            for start in range(0, max(len(modality), 1), preprocessor.rows_at_once)
+            preprocessor.apply(modality.take(rows)) for rows in chunks(like, most=preprocessor.rows_at_once)
         )
         return store.put(name, parts, rows=len(modality))
     except DataError as error:

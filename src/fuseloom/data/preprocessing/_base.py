@@ -1,5 +1,6 @@
 """The contract of a preprocessor, and the sums over training rows that several need."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ __all__ = ["Encoded", "Preprocessor", "chunks", "moments", "standardised", "usab
 
 _CLIP = 10.0
 _CHUNK = 4096
+_CHUNK_BYTES = 2**26
 Encoded = tuple[NDArray[Any], NDArray[np.bool_]]
 """Values ``[N, ...]`` and their mask, ``[N]`` or ``[N, T]``."""
 
@@ -86,7 +88,7 @@ def moments(
 
     def average(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
         total = np.zeros(values.shape[-1])
-        for part in chunks(len(kept)):
+        for part in chunks(values):
             total += function(values[part][kept[part]].astype(np.float64)).sum(axis=0)
         return total / count
 
@@ -94,9 +96,17 @@ def moments(
     return mean, np.sqrt(average(lambda rows: (rows - mean) ** 2))
 
 
-def chunks(rows: int) -> Iterator[slice]:
-    """Slices of rows, so that float64 copies stay small."""
-    return (slice(start, start + _CHUNK) for start in range(0, rows, _CHUNK))
+def chunks(values: NDArray[Any], *, rows: int | None = None, most: int = _CHUNK) -> Iterator[slice]:
+    """Slices of rows of such values, few enough that float64 copies stay small; at least one.
+
+    Args:
+        values: ``[N, ...]``, in memory or mapped.
+        rows: How many rows to divide; by default ``N``.
+        most: Rows of a slice at most.
+    """
+    of_a_row = math.prod(values.shape[1:]) * values.dtype.itemsize
+    step = max(1, min(most, _CHUNK_BYTES // max(of_a_row, 1)))
+    return (slice(at, at + step) for at in range(0, max(len(values) if rows is None else rows, 1), step))
 
 
 def usable_std(std: NDArray[np.float64], mean: NDArray[np.float64]) -> tuple[float, ...]:

@@ -58,7 +58,7 @@ class EmbeddingPreprocessor(Preprocessor):
             raise DataError(f"Values must have shape {expected} as in training, got {values.shape}.")
         mask = _finite_rows(modality)
         out = np.zeros(values.shape, dtype=np.float32)
-        for part in chunks(len(values)):
+        for part in chunks(values):
             real = mask[part]
             out[part][real] = standardised(values[part][real], np.array(self.mean), np.array(self.std))
         return out, mask
@@ -69,5 +69,5 @@ class EmbeddingPreprocessor(Preprocessor):
 
 
 def _finite_rows(modality: Embedding) -> NDArray[np.bool_]:
-    finite = [np.isfinite(modality.values[part]).all(axis=-1) for part in chunks(len(modality))]
-    return modality.mask & np.concatenate(finite) if finite else modality.mask
+    finite = [np.isfinite(modality.values[part]).all(axis=-1) for part in chunks(modality.values)]
+    return modality.mask & np.concatenate(finite)

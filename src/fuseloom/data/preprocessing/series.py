@@ -68,7 +68,7 @@ def _moments(modality: Series, rows: NDArray[np.intp]) -> tuple[NDArray[np.float
     count, total, squares = (np.zeros(modality.values.shape[-1]) for _ in range(3))
     mean = np.zeros_like(total)
     for turn in range(2):  # the mean first, so that large values leave digits for the deviation
-        for part in chunks(len(rows)):
+        for part in chunks(modality.values, rows=len(rows)):
             values = modality.values[rows[part]].astype(np.float64)
             there = np.isfinite(values) & modality.mask[rows[part]][..., None]
             if turn == 0:
