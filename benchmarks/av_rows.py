@@ -53,7 +53,7 @@ PLANS: Mapping[str, Plan] = {
         most={"train": 2000, "valid": 500, "test": 1400},
         noise={"image_noise": 0.58, "audio_snr_db": -2.0},
         epochs=18,
-        seeds=3,
+        seeds=8,
     ),
     "speakers": Plan(
         held_out="speakers",

@@ -4,13 +4,14 @@ The plain formulation uses the best torch call for each step of the paper; the f
 that cannot be avoided and nothing else. Both stand in `rivals`.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from rivals import RIVALS
-from timing import measure
+from rivals import READS, RIVALS
+from timing import Clock, measure
 from torch import Tensor, nn
 
 import fuseloom
@@ -27,10 +28,12 @@ __all__ = [
     "agree",
     "build",
     "compete",
+    "compiled",
     "contender",
     "contenders",
     "draw",
     "peaks",
+    "race",
     "steps",
     "too_large",
     "without_rival",
@@ -76,6 +79,7 @@ class Effort:
 
     rounds: int
     seconds: float
+    clock: Clock = time.perf_counter
 
 
 @dataclass(frozen=True)
@@ -101,18 +105,20 @@ def contenders(name: str, size: Size, setting: Setting, **options: Any) -> dict[
     weights = {key: value.clone() for key, value in part.state_dict().items()}
     reached = [value.requires_grad_() for value in weights.values() if value.is_floating_point()]
     entrants = {
-        "ours": contender(part),
-        "plain": contender(plain),
+        "ours": contender(part, READS.get(name)),
+        "plain": contender(plain, READS.get(name)),
         "floor": Contender(lambda streams: floor(weights, streams), reached),
     }
-    return {who: _compiled(one) for who, one in entrants.items()} if setting.compiled else entrants
+    return {who: compiled(one) for who, one in entrants.items()} if setting.compiled else entrants
 
 
-def contender(module: nn.Module) -> Contender:
-    """A merge, an exchange or a plain formulation."""
+def contender(
+    module: nn.Module, reads: Callable[[dict[str, Tensor]], dict[str, Any]] | None = None
+) -> Contender:
+    """A merge, an exchange or a plain formulation, and what it reads besides streams."""
 
     def forward(streams: dict[str, Tensor]) -> list[Tensor]:
-        out = module(streams)
+        out = module(streams) if reads is None else module(streams, **reads(streams))
         if isinstance(out, Tensor):
             return [out]
         return list(out.values()) if isinstance(out, dict) else list(out)
@@ -120,7 +126,8 @@ def contender(module: nn.Module) -> Contender:
     return Contender(forward, list(module.parameters()))
 
 
-def _compiled(eager: Contender) -> Contender:
+def compiled(eager: Contender) -> Contender:
+    """The same, compiled for one size."""
     return Contender(torch.compile(eager.forward, dynamic=False), eager.parameters)
 
 
@@ -171,9 +178,16 @@ def compete(name: str, size: Size, setting: Setting, effort: Effort, **options: 
     agree(name, size, setting.device, **options)
     if setting.compiled:
         torch.compiler.reset()
-    entrants, streams = contenders(name, size, setting, **options), draw(size, setting)
+    entrants = contenders(name, size, setting, **options)
+    return about(name, size, setting) | race(entrants, draw(size, setting), setting, effort)
+
+
+def race(
+    entrants: Mapping[str, Contender], streams: Mapping[str, Tensor], setting: Setting, effort: Effort
+) -> dict[str, Any]:
+    """Times of both passes of all that take part, in turns, and peak memory where they run eagerly."""
     runs = {who: steps(entrant, streams) for who, entrant in entrants.items()}
-    result = about(name, size, setting)
+    result: dict[str, Any] = {}
     for which in PASSES:
         timed = {who: step[which] for who, step in runs.items()}
         result[which] = measure(timed, **asdict(effort), device=setting.device)

@@ -1,22 +1,46 @@
 """The contract, run on every registered fusion part; a new part needs one line in `CASES`."""
 
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import pytest
 import torch
 
+from fuseloom.nn.tokens import as_tokens
 from fuseloom.registry import FUSION_KINDS, list_fusions, lookup
 from fuseloom.testing import Case, Clause, exchange_clauses, merge_clauses
+from fuseloom.testing._case import Reads
+from fuseloom.types import Alignment, Masks, Streams
 
 CLAUSES = {"exchange": exchange_clauses(), "merge": merge_clauses()}
 NAMES = {name: kind for kind in FUSION_KINDS for name in list_fusions(kind=kind)}
 
 
-def case(name: str, *, aligned: bool | None = None, **options: Any) -> Case:
+def case(
+    name: str,
+    *,
+    aligned: bool | None = None,
+    equal_widths: bool = False,
+    reads: Reads | None = None,
+    **options: Any,
+) -> Case:
     """A registered part with options of its own."""
     build = partial(lookup(name), **options) if options else lookup(name)
-    return Case.of(build, NAMES[name], aligned=aligned)
+    return Case.of(build, NAMES[name], aligned=aligned, equal_widths=equal_widths, reads=reads)
+
+
+def crossed_pairs(streams: Streams, masks: Masks) -> dict[str, Any]:
+    """An alignment between any two streams: the first token of one with the last of the other, and so on."""
+    found = {}
+    for source, target in combinations(sorted(streams), 2):
+        count = min(as_tokens(streams[name]).shape[1] for name in (source, target))
+        batch, device = streams[source].shape[0], streams[source].device
+        place = torch.arange(2 * count, device=device).expand(batch, -1) % count  # each pair twice
+        weight = torch.ones(batch, 2 * count, device=device)
+        pairs = Alignment(source_index=place, target_index=place.flip(1), weight=weight)
+        found[f"{target}_from_{source}"] = pairs
+    return {"alignment": found}
 
 
 CASES = {
@@ -26,6 +50,24 @@ CASES = {
         case("attention_pool", num_heads=2, faithful=True),
     ],
     "bilinear": [case("bilinear"), case("bilinear", pool=None, aligned=True)],
+    "bottleneck": [
+        case("bottleneck", equal_widths=True),
+        case("bottleneck", shared=True, num_tokens=2, num_layers=3, hidden=7, equal_widths=True),
+    ],
+    "channel_exchange": [
+        case("channel_exchange", threshold=0.5, equal_widths=True),
+        case("channel_exchange", threshold=0.5, norm="layer", faithful=True, equal_widths=True),
+        case("channel_exchange", threshold=0.5, norm="instance", reduction="sum", equal_widths=True),
+    ],
+    "cls_exchange": [
+        case("cls_exchange"),
+        case("cls_exchange", theta=0.5, mode="replace", score="learned"),
+        case("cls_exchange", theta=0.3, rule="threshold"),
+        case("cls_exchange", theta=0.5, score="other_cls"),
+        case("cls_exchange", theta=0.5, score="random"),
+        case("cls_exchange", theta=0.5, score="norm", prefix=0),
+        case("cls_exchange", theta=0.5, score="cosine", faithful=True),
+    ],
     "concat": [case("concat"), case("concat", pool=None, aligned=True)],
     "cross_attention": [case("cross_attention"), case("cross_attention", num_heads=2, dim=6)],
     "dynamic": [
@@ -38,6 +80,12 @@ CASES = {
         case("early_transformer"),
         case("early_transformer", pool=None, num_heads=1, hidden=(6,)),
         case("early_transformer", dim=6, faithful=True),
+    ],
+    "feature_swap": [
+        case("feature_swap", reads=crossed_pairs),
+        case("feature_swap", mix="gated", choose="last", reads=crossed_pairs),
+        case("feature_swap", mix=0.3, level="hidden", readd="position", reads=crossed_pairs),
+        case("feature_swap", mix="learned", choose="first", reads=crossed_pairs),
     ],
     "film": [case("film"), case("film", dim=6), case("film", pool=None, aligned=True)],
     "gated": [
@@ -54,6 +102,8 @@ CASES = {
         case("late"),
         case("late", combine="weighted"),
         case("late", combine="product", pool=None, aligned=True),
+        case("late", combine="product", decision="sigmoid"),
+        case("late", combine="product", decision="value"),
         case("late", combine="max"),
     ],
     "late_transformer": [
@@ -70,7 +120,15 @@ CASES = {
         case("mlp", hidden=(9, 6), activation="gelu"),
         case("mlp", pool=None, aligned=True),
     ],
+    "modality_shift": [
+        case("modality_shift"),
+        case("modality_shift", primary="audio", beta=0.1, dropout=0.5),
+    ],
     "mro": [case("mro"), case("mro", form="tensor", hidden=(7, 4)), case("mro", order=2, residual=False)],
+    "mult": [
+        case("mult"),
+        case("mult", dim=6, hidden=(5,), num_heads=2, causal=True, faithful=True),
+    ],
     "multiplicative_interactions": [
         case("multiplicative_interactions"),
         case("multiplicative_interactions", form="matrix", dim=6),
@@ -80,6 +138,10 @@ CASES = {
         case("nl_gate"),
         case("nl_gate", dim=6, num_queries=2, num_keys=3),
         case("nl_gate", target="audio"),
+    ],
+    "pixel_attention": [
+        case("pixel_attention", num_heads=2, equal_widths=True),
+        case("pixel_attention", sharing="paper", relation=False, faithful=True, equal_widths=True),
     ],
     "polynomial": [
         case("polynomial", width=3),
@@ -102,6 +164,10 @@ CASES = {
         case("tensor"),
         case("tensor", chunk=2, dim=3),
         case("tensor", pool=None, aligned=True),
+    ],
+    "token_exchange": [
+        case("token_exchange", threshold=0.75, equal_widths=True),
+        case("token_exchange", threshold=0.75, form="token", choose="score", equal_widths=True),
     ],
     "weighted_sum": [
         case("weighted_sum"),

@@ -121,6 +121,29 @@ def test_shift_keeps_holes(alignment: Alignment) -> None:
     assert alignment.shift(source=5, target=5).real.equal(alignment.real)
 
 
+def test_reindex_follows_tokens_to_their_new_places(alignment: Alignment) -> None:
+    values = torch.randn(3, 5, 2)
+    order = torch.stack([torch.randperm(5) for _ in range(3)])
+    turned = torch.stack([value[index] for value, index in zip(values, order, strict=True)])
+    moved = alignment.reindex(source=order.argsort(1))
+    torch.testing.assert_close(moved.gather(turned, 3), alignment.gather(values, 3))
+    assert moved.target_index.equal(alignment.target_index)
+
+
+def test_reindex_makes_holes_of_what_is_gone_or_was_never_there(alignment: Alignment) -> None:
+    moved = alignment.reindex(target=torch.tensor([7, -1]))
+    assert moved.target_index.tolist() == [[-1, -1, 7], [-1, -1, -1], [-1, -1, -1]]
+    assert moved.source_index.tolist() == [[-1, -1, 3], [-1, -1, -1], [-1, -1, -1]]
+
+
+def test_padding_adds_holes_alone(alignment: Alignment) -> None:
+    padded, values = alignment.pad(5), torch.randn(3, 5, 2)
+    assert padded.source_index.shape == padded.target_index.shape == padded.weight.shape == (3, 5)
+    assert padded.real.sum(1).equal(alignment.real.sum(1))
+    torch.testing.assert_close(padded.gather(values, 3), alignment.gather(values, 3))
+    assert alignment.pad(2).weight.equal(alignment.weight)
+
+
 def test_flatten_lays_samples_end_to_end(alignment: Alignment) -> None:
     values = torch.randn(3, 5, 4)
     flat = alignment.flatten(5, 3)

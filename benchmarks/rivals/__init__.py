@@ -5,11 +5,39 @@ gives the same result. A floor does the matrix products that cannot be avoided a
 tokens counts as one.
 """
 
-from rivals import additive, decisions, exchanges, gates, polynomial, products, routing, sequence
+from rivals import (
+    additive,
+    cls,
+    crossmodal,
+    decisions,
+    exchanges,
+    gates,
+    polynomial,
+    products,
+    routing,
+    selections,
+    sequence,
+    swaps,
+)
 from rivals._common import Floor, Rivals
 
-__all__ = ["RIVALS", "Floor"]
+__all__ = ["READS", "RIVALS", "Floor"]
 
-_FAMILIES = (additive, decisions, exchanges, gates, polynomial, products, routing, sequence)
+_FAMILIES = (
+    additive,
+    cls,
+    crossmodal,
+    decisions,
+    exchanges,
+    gates,
+    polynomial,
+    products,
+    routing,
+    selections,
+    sequence,
+    swaps,
+)
 RIVALS: Rivals = {name: rival for family in _FAMILIES for name, rival in family.RIVALS.items()}
 """Part -> its plain formulation and its floor."""
+READS = swaps.READS
+"""Part -> streams to what it reads besides them; most read nothing."""

@@ -180,7 +180,7 @@ def list_fusions(pattern: str = "*", *, kind: str | None = None) -> list[str]:
     Example:
         >>> list_fusions("low_*")
         ['low_rank']
-        >>> list_fusions(kind="exchange")
+        >>> list_fusions("cross_*", kind="exchange")
         ['cross_attention']
     """
     return list_names(pattern, kind=kind)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 __all__ = ["Alignment", "Batch", "Masks", "Selection", "Streams", "Trace"]
 
@@ -143,6 +144,32 @@ class Alignment:
         """Re-index after prefixes of ``source`` and ``target`` tokens were put before the streams."""
         return self._hole(self.real, self.source_index + source, self.target_index + target)
 
+    def reindex(self, source: Tensor | None = None, target: Tensor | None = None) -> Self:
+        """Follow tokens to other places, as when some were inserted in the middle, dropped or turned round.
+
+        Args:
+            source: New place of each source token, ``[N]`` or ``[B, N]`` int64, -1 where it is gone.
+            target: New place of each target token likewise. Without one, places stay.
+
+        Example:
+            >>> tokens = torch.arange(5)
+            >>> behind = tokens + 6 * (tokens > 1)  # token 1 became seven
+            >>> Alignment.from_pairs([[(0, 0), (3, 0)]]).reindex(behind).source_index
+            tensor([[0, 9]])
+        """
+        moved = (_moved(self.source_index, source), _moved(self.target_index, target))
+        return self._hole((moved[0] >= 0) & (moved[1] >= 0), *moved)
+
+    def pad(self, num_pairs: int) -> Self:
+        """The same with holes behind its pairs, ``num_pairs`` in all, so that batches can be collated."""
+        more = max(num_pairs - self.weight.shape[1], 0)
+        return replace(
+            self,
+            source_index=pad(self.source_index, (0, more), value=-1),
+            target_index=pad(self.target_index, (0, more), value=-1),
+            weight=pad(self.weight, (0, more)),
+        )
+
     def flatten(self, num_sources: int, num_targets: int) -> Self:
         """One alignment ``[1, B * P]`` over streams whose samples are laid end to end."""
         inside = self.truncate(num_sources, num_targets)  # or a pair would point into the next sample
@@ -159,6 +186,14 @@ class Alignment:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self)})
+
+
+def _moved(index: Tensor, places: Tensor | None) -> Tensor:
+    if places is None:
+        return index
+    known = (index >= 0) & (index < places.shape[-1])
+    new = places.expand(index.shape[0], -1).gather(1, torch.where(known, index, 0))
+    return torch.where(known, new, -1)
 
 
 torch.export.register_dataclass(Alignment)

@@ -89,16 +89,6 @@ def test_the_representative_size_is_one_of_the_sizes(merge: Any) -> None:
         assert [axis.name for axis in plan.axes] == ["width", "rank", "modalities", "batch"]
 
 
-def test_the_exchanges_are_measured_by_the_same_means(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "exchange.json"
-    assert import_module("exchange").main(["--quick", "--json", str(path)]) == 0
-    results = json.loads(path.read_text("utf-8"))
-    assert [row["part"] for row in results["speed"]] == list_fusions(kind="exchange")
-    assert capsys.readouterr().out == import_module("tables").render(results)
-
-
 def test_what_the_compiler_cannot_compile_is_named_and_the_rest_measured(
     merge: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

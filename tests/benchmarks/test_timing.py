@@ -36,6 +36,19 @@ def test_time_that_is_up_leaves_five_rounds(timing: Any) -> None:
     assert times["nap"]["rounds"] == 5
 
 
+def test_the_clock_of_the_thread_leaves_out_what_it_waits_for(timing: Any) -> None:
+    matrix = torch.randn(300, 300)
+
+    def run() -> None:
+        matrix @ matrix
+        time.sleep(0.05)
+
+    given = {"rounds": 2, "seconds": 0, "device": CPU}
+    wall = timing.measure({"nap": run}, **given)["nap"]["median_s"]
+    computed = timing.measure({"nap": run}, **given, clock=time.thread_time)["nap"]["median_s"]
+    assert 0 < computed < 0.05 <= wall
+
+
 def test_quartiles_far_apart_are_unsteady(timing: Any) -> None:
     assert timing.unsteady({"median_s": 1.0, "low_s": 0.9, "high_s": 1.15})
     assert not timing.unsteady({"median_s": 1.0, "low_s": 0.95, "high_s": 1.1})

@@ -67,6 +67,32 @@ def test_compare_takes_how_steps_are_taken(shop, tmp_path):
     assert "gradients: not clipped" in done.output
 
 
+@pytest.mark.slow
+def test_compare_adds_exchanges_at_depths(shop, tmp_path):
+    where = ["--exchange", "cross_attention", "--depth", "early, late", "--json"]
+    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", *QUICK, *where)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    names = {entry["name"] for entry in found["entries"] if entry["role"] == "fusion"}
+    assert names == {"sum", "concat", "cross_attention@late+concat"}
+    assert found["config"]["depths"] == ["early", "late"]
+    assert any("same model as cross_attention@late+concat" in note for note in found["data"]["notes"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--depth", "late"], "exchanges must be named for depths"),
+        (["--exchange", "cross_attention", "--depth", "latter"], "got 'latter'. Did you mean 'late'?"),
+        (["--exchange", "token_exchange"], "token_exchange cannot take these data."),
+    ],
+)
+def test_compare_refuses_exchanges_that_have_no_place(shop, tmp_path, options, message):
+    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", *QUICK, *options)
+    assert done.exit_code != 0
+    assert message in " ".join(done.output.split())
+
+
 def test_predict_gives_what_was_measured_in_any_order_and_without_the_target(compared, shop, tmp_path):
     _, out = compared
     stored = {row["id"]: row for row in read(out / "predictions.csv")}

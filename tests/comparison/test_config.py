@@ -4,6 +4,7 @@ import pytest
 
 from fuseloom.comparison.config import CompareConfig, candidates
 from fuseloom.errors import OptionError
+from fuseloom.registry import list_fusions
 
 ENCODERS = {"a": {"kind": "embedding", "in_dim": 3}, "b": {"kind": "embedding", "in_dim": 4}}
 
@@ -36,6 +37,9 @@ def test_candidates_are_each_modality_alone_and_each_fusion_of_all_under_the_sam
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0\.1"),
         ({"learning_rates": (0.0,)}, r"lr must be positive, got 0\.0"),
         ({"max_epochs": 0}, r"max_epochs must be positive, got 0"),
+        ({"depths": ("earl",)}, r"depths must be early, middle or late, got 'earl'\. Did you mean 'early'"),
+        ({"depths": ("late",)}, r"exchanges must be named for depths \['late'\], got none"),
+        ({"exchanges": ("crossattention",)}, r"got exchange 'crossattention' .* mean 'cross_attention'"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):
@@ -68,3 +72,12 @@ def test_a_modality_named_like_a_fusion_is_another_model_than_the_fusion():
 )
 def test_how_steps_were_taken_is_noted_where_it_is_not_the_default(options, notes):
     assert CompareConfig(**options).notes() == notes
+
+
+def test_exchanges_are_added_at_every_depth_with_the_merge_alone_to_hold_them_against():
+    config = CompareConfig(fusions=("sum",), exchanges=("cross_attention",))
+    placed = [f"cross_attention@{depth}+concat" for depth in ("late", "middle", "early")]
+    assert config.named_fusions == ["sum", "concat", "concat@late", *placed]
+    early = replace(config, exchanges=("all",), depths=("early",)).named_fusions
+    assert early[:2] == ["sum", "concat"]
+    assert early[2:] == [f"{name}@early+concat" for name in list_fusions(kind="exchange")]

@@ -10,7 +10,7 @@ from fuseloom.comparison import recipe_run
 from fuseloom.comparison.evaluate import evaluate_model
 from fuseloom.comparison.recipe_run import run_recipe
 from fuseloom.data import load, read_rows
-from fuseloom.errors import DataError, RunError
+from fuseloom.errors import DataError, OptionError, RunError
 from fuseloom.train.fit import fit
 from fuseloom.train.recipe import read_recipe
 from fuseloom.train.saved import SavedModel
@@ -38,6 +38,14 @@ def test_a_run_leaves_everything_behind_and_is_not_repeated(tmp_path, monkeypatc
     assert run_recipe(recipe(), tmp_path) == result
     with pytest.raises(RunError, match="recipe differ"):
         run_recipe(recipe("fit.lr=0.1"), tmp_path)
+
+
+def test_a_recipe_names_where_parts_stand_and_the_trunk(tmp_path):
+    result = run_recipe(recipe("model.fusion=cross_attention@early+sum"), tmp_path)
+    assert list(SavedModel.load(tmp_path / "model").model.exchanges) == ["0"]
+    assert result.parameters > 0
+    with pytest.raises(OptionError, match=r"trunk must be one of \['bottom', 'top'\], .* got 'topp'"):
+        run_recipe(recipe("model.fusion=sum@early", "model.trunk=topp"), tmp_path / "other")
 
 
 def test_the_saved_model_scores_what_the_run_says(tmp_path):

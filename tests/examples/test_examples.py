@@ -87,6 +87,26 @@ def test_fusing_three_kinds_of_data_beats_each_of_them() -> None:
     assert "Use " in said.splitlines()[-1]
 
 
+@pytest.mark.slow
+def test_models_that_talk_between_their_stages_know_what_no_modality_knows_alone() -> None:
+    pytest.importorskip("timm")
+    said = run("07_exchange_between_stages.py")
+    scores = {
+        name.strip(): float(score) for name, score in re.findall(r"^(.+) (\d\.\d\d)$", said, re.MULTILINE)
+    }
+    assert scores.keys() == {"no exchange", "exchanges behind stages 1 and 2", "merge behind stage 2"}
+    assert min(scores.values()) > 0.6  # the picture alone tells five pairs of classes apart: half
+
+
+@pytest.mark.slow
+def test_models_that_talk_between_their_stages_learn_digits(data_dir: Path) -> None:
+    pytest.importorskip("timm")
+    said = run("07_exchange_between_stages.py", str(data_dir / "av-digits"))
+    scores = [float(line.split()[-1]) for line in said.splitlines()]
+    assert len(scores) == 3
+    assert max(scores) > 0.3
+
+
 def picture(value: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.full((10, 12, 3), value, dtype=np.uint8)).save(file, "PNG")

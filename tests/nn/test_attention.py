@@ -66,6 +66,30 @@ def test_a_row_without_keys_gives_zeros_and_finite_gradients() -> None:
         assert tensor.grad[0].abs().sum() > 0
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_each_query_may_keep_keys_of_its_own(batch: int) -> None:
+    (query, key, value), mask = inputs(), torch.rand(batch, 4, 5) < 0.5
+    mask[0, 0], mask[0, 1] = False, True
+    options = {"num_heads": 2, "mask": mask}
+    out, weights = attend(query, key, value, **options), attention_weights(query, key, **options)
+    for i in range(4):
+        row = mask[:, i].expand(3, 5)
+        one = attend(query[:, i : i + 1], key, value, num_heads=2, mask=row)
+        torch.testing.assert_close(out[:, i : i + 1], one)
+        expected = attention_weights(query[:, i : i + 1], key, num_heads=2, mask=row)
+        torch.testing.assert_close(weights[:, :, i : i + 1], expected)
+    assert not out[0, 0].any()
+
+
+def test_values_may_have_another_width_than_keys() -> None:
+    (query, key, _), value = inputs(), torch.randn(3, 5, 4)
+    out = attend(query, key, value, num_heads=2, mask=MASK)
+    for head in range(2):
+        weights = attention_weights(query, key, num_heads=2, mask=MASK)[:, head]
+        cut = slice(2 * head, 2 * head + 2)
+        torch.testing.assert_close(out[..., cut], weights @ value[..., cut])
+
+
 def test_bfloat16_follows_float32() -> None:
     query, key, value = inputs()
     low = attend(query.bfloat16(), key.bfloat16(), value.bfloat16(), num_heads=2, mask=MASK)

@@ -61,6 +61,42 @@ def test_tokens_under_false_are_seen_by_none_and_an_empty_sample_is_finite() -> 
     torch.testing.assert_close(out[:1, [0, 1, 3]], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("post_norm", [False, True])
+def test_given_a_source_every_layer_reads_it_as_it_is(post_norm: bool) -> None:
+    encoder = TransformerEncoder(8, hidden=HIDDEN, num_heads=2, post_norm=post_norm)
+    tokens, source = torch.randn(3, 5, 8), torch.randn(3, 4, 8)
+    mask = torch.tensor([[True] * 4, [True, False, True, False], [True] * 4])
+    x = tokens
+    for layer in encoder.layers:
+        norm, part = layer.attention.norm, layer.attention.part
+        asked, read = (x, source) if post_norm else (norm(x), norm(source))
+        official = nn.MultiheadAttention(8, 2, batch_first=True)
+        official.load_state_dict(
+            {
+                "in_proj_weight": part.qkv.weight,
+                "in_proj_bias": part.qkv.bias,
+                "out_proj.weight": part.out.weight,
+                "out_proj.bias": part.out.bias,
+            }
+        )
+        x = x + official(asked, read, read, key_padding_mask=~mask, need_weights=False)[0]
+        x = layer.feedforward(norm(x) if post_norm else x)
+    found = encoder(tokens, mask, source=source)
+    torch.testing.assert_close(found, encoder.norm(x), rtol=1e-4, atol=1e-5)
+
+
+def test_each_token_may_see_keys_of_its_own() -> None:
+    encoder, tokens = TransformerEncoder(8, hidden=HIDDEN, num_heads=2), torch.randn(2, 4, 8)
+    past = torch.ones(4, 4, dtype=torch.bool).tril()[None]
+    out = encoder(tokens, past)
+    torch.testing.assert_close(out[:, :3], encoder(tokens[:, :3], past[:, :3, :3]))
+
+
+def test_positions_take_waves_of_another_kind() -> None:
+    place = SinusoidalPositions(lambda count, width, like: like.new_full((count, width), 2))
+    assert place(torch.ones(1, 3, 4)).equal(torch.full((1, 3, 4), 3.0))
+
+
 def test_dropout_drops_in_training_only() -> None:
     encoder = TransformerEncoder(8, hidden=(16,), num_heads=2, dropout=0.5)
     tokens = torch.randn(2, 4, 8)

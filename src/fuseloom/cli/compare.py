@@ -24,6 +24,7 @@ Examples:
   $ fuseloom compare
   $ fuseloom compare reviews.csv --target score --text review --tabular price,stars
   $ fuseloom compare arrays/ --fusion sum --fusion cross_attention+concat --seeds 5
+  $ fuseloom compare tokens/ --fusion sum --exchange mult --depth early,late
   $ fuseloom compare posts/ --target intent --folds 'fold*' --metric auc"""
 )
 @click.argument("source", required=False)
@@ -44,8 +45,22 @@ Examples:
     "--fusion",
     "fusions",
     multiple=True,
-    metavar="[EXCHANGE+]MERGE",
+    metavar="[EXCHANGE[@DEPTH]+]MERGE[@DEPTH]",
     help="As often as you like; default: all that can take the data.",
+)
+@click.option(
+    "--exchange",
+    "exchanges",
+    multiple=True,
+    metavar="NAME",
+    help="Add this exchange (or all) before concat at each --depth; as often as you like.",
+)
+@click.option(
+    "--depth",
+    "depths",
+    metavar="early,middle,late",
+    help="Where added exchanges stand: behind the first, the middle or the last stage of the encoders. "
+    "Default: at each of them.",
 )
 @click.option(
     "--embedding-encoder",
@@ -127,8 +142,8 @@ def compare(source: str | None, **options: Any) -> None:
 
     SOURCE is a CSV or TSV file, a folder with one .npy file per modality, a folder of a published data set,
     or the name of an embedded one: digits (the default), reviews, interactions, interactions-redundancy,
-    interactions-unique, interactions-synergy. A killed run goes on where it stopped; Ctrl-C leaves a report
-    of what is finished.
+    interactions-unique, interactions-synergy, views. A killed run goes on where it stopped; Ctrl-C leaves a
+    report of what is finished.
     """
     from fuseloom.report import leaderboard_text, to_json
     from fuseloom.workbench import compare as run
@@ -137,6 +152,7 @@ def compare(source: str | None, **options: Any) -> None:
     read = read_options(options, fold_columns=columns)
     out, overwrite, as_json = (options.pop(name) for name in ("out", "overwrite", "as_json"))
     workers = _workers(options.pop("workers"), options.pop("ray"))
+    options["depths"] = tuple(part.strip() for part in (options["depths"] or "").split(",") if part.strip())
     settings = {name: value for name, value in options.items() if value not in (None, ())}
     with telling(sys.stderr) as progress:
         result = run(

@@ -33,7 +33,7 @@ Examples:
 )
 @click.argument("source", metavar="RECIPE_OR_DATA")
 @click.option("--set", "settings", multiple=True, metavar="KEY.SUB=VALUE", help="Change a setting.")
-@click.option("--fusion", metavar="[EXCHANGE+]MERGE", help="Short for --set model.fusion=...")
+@click.option("--fusion", metavar="[EXCHANGE[@DEPTH]+]MERGE[@DEPTH]", help="Short for --set model.fusion=...")
 @reading
 @click.option("--task", help="Told from the target by default.")
 @click.option("--fraction", type=float, help="Share of the training and validation rows, by class.")

@@ -1,11 +1,12 @@
 """What a comparison depends on, and the models it compares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from fuseloom.errors import OptionError
+from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.models import FusionSpec, ModelConfig
+from fuseloom.models.spec import Depth
 from fuseloom.registry import list_fusions
 from fuseloom.train.fit import ClassWeight, FitConfig
 from fuseloom.train.schedule import Schedule
@@ -17,6 +18,8 @@ EncoderStart = Literal["joint", "pretrained", "pretrained-frozen"]
 
 ALL_FUSIONS = "all"
 """Stands for every merge, and every exchange before ``concat``, that can take the data."""
+_DEEPEST_FIRST: tuple[Depth, ...] = ("late", "middle", "early")
+"""Where places are the same, as behind encoders of one stage, the first of these stands for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +27,13 @@ class CompareConfig:
     """Settings of a comparison; equal settings and data give equal results."""
 
     fusions: tuple[str, ...] = (ALL_FUSIONS,)
-    """As ``MERGE`` or ``EXCHANGE+MERGE``; ``all`` stands for every merge, and every exchange before
-    ``concat``, that can take the data."""
+    """As ``MERGE`` or ``EXCHANGE+MERGE``, each with ``@early``, ``@middle`` or ``@late`` if need be; ``all``
+    stands for every merge, and every exchange before ``concat``, that can take the data."""
+    exchanges: tuple[str, ...] = ()
+    """Exchanges to add at each of the depths where streams have tokens or maps, before ``concat``, and that
+    merge without them; ``all`` stands for every one."""
+    depths: tuple[Depth, ...] = ()
+    """Where the added exchanges stand; by default at each depth, ``early``, ``middle`` and ``late``."""
     task: str | None = None
     """``classification`` or ``regression``; told from the target by default."""
     metric: str | None = None
@@ -75,6 +83,7 @@ class CompareConfig:
     def __post_init__(self) -> None:
         if self.seeds < 1 or not self.named_fusions or not self.learning_rates:
             raise OptionError("seeds, fusions and learning_rates must not be empty.")
+        _check_depths(self.depths, self.exchanges)
         if self.embedding_encoder not in ("embedding", "identity"):
             got = self.embedding_encoder
             raise OptionError(f"embedding_encoder must be 'embedding' or 'identity', got {got!r}.")
@@ -96,7 +105,21 @@ class CompareConfig:
         merges, exchanges = list_fusions(kind="merge"), list_fusions(kind="exchange")
         every = [*merges, *(f"{exchange}+concat" for exchange in exchanges)]
         wanted = [name for one in self.fusions for name in (every if one == ALL_FUSIONS else [one])]
+        if wanted and self.exchanges:
+            wanted += ["concat", *(f"concat@{depth}" for depth in self._depths if depth == "late")]
+            wanted += [name for names in self.placed_exchanges.values() for name in names]
         return list(dict.fromkeys(str(FusionSpec.parse(name)) for name in wanted))
+
+    @property
+    def placed_exchanges(self) -> dict[str, list[str]]:
+        """Exchange to add -> the fusions that have it, one per depth."""
+        every = list_fusions(kind="exchange")
+        wanted = [name for one in self.exchanges for name in (every if one == ALL_FUSIONS else [one])]
+        return {name: [f"{name}@{depth}+concat" for depth in self._depths] for name in wanted}
+
+    @property
+    def _depths(self) -> list[Depth]:
+        return [depth for depth in _DEEPEST_FIRST if depth in (self.depths or _DEEPEST_FIRST)]
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -145,6 +168,14 @@ class CompareConfig:
                 else "gradients: not clipped",
             ]
         return said
+
+
+def _check_depths(depths: Sequence[str], exchanges: Sequence[str]) -> None:
+    if unknown := [depth for depth in depths if depth not in _DEEPEST_FIRST]:
+        hint = did_you_mean(unknown[0], _DEEPEST_FIRST)
+        raise OptionError(f"depths must be early, middle or late, got {unknown[0]!r}.{hint}")
+    if depths and not exchanges:
+        raise OptionError(f"exchanges must be named for depths {list(depths)}, got none. 'all' is every one.")
 
 
 @dataclass(frozen=True, kw_only=True)

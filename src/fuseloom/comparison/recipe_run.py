@@ -149,6 +149,7 @@ def _model(recipe: Recipe, ready: Prepared) -> ModelConfig:
         dim=settings.dim,
         dropout=settings.dropout,
         options=settings.options,
+        trunk=settings.trunk,
     )
 
 

@@ -27,6 +27,7 @@ from fuseloom.data.state import (
     schema_from_state,
     schema_state,
 )
+from fuseloom.data.views import Views, make_views
 
 __all__ = [
     "AVDigits",
@@ -47,6 +48,7 @@ __all__ = [
     "Sound",
     "Table",
     "Text",
+    "Views",
     "check",
     "describe",
     "encode",
@@ -55,6 +57,7 @@ __all__ = [
     "make_av_digits",
     "make_interactions",
     "make_splits",
+    "make_views",
     "preprocessors_from_state",
     "preprocessors_state",
     "read_rows",

@@ -10,6 +10,7 @@ from fuseloom.data.digits import read_digits
 from fuseloom.data.interactions import NAMED_SETTINGS, read_interactions
 from fuseloom.data.reviews import read_reviews
 from fuseloom.data.source import Source
+from fuseloom.data.views import read_views
 from fuseloom.errors import DataError, UnknownNameError, did_you_mean
 
 __all__ = ["EMBEDDED", "PublishedSet", "list_sets", "read_named", "recognised"]
@@ -28,6 +29,7 @@ EMBEDDED: Mapping[str, Callable[[], Source]] = {
     "digits": read_digits,
     "reviews": read_reviews,
     **{name: partial(read_interactions, name) for name in NAMED_SETTINGS},
+    "views": read_views,
 }
 """Sets that need no file."""
 

@@ -54,7 +54,7 @@ def make_views(
     num_rows: int = 2000,
     *,
     num_classes: int = 2,
-    num_tokens: int = 8,
+    num_tokens: int = 4,
     width: int = 8,
     seed: int = 0,
 ) -> Views:
@@ -79,7 +79,8 @@ def make_views(
     because adding ``k`` permutes the symbols. The rows have the distribution above, as sizes and features are
     independent of places. So the class is independent of the pair of unordered views, and of what is
     computed from it: given the summaries all classes are equally probable, and no decision is right more
-    often than ``1 / K``. ∎
+    often than ``1 / K``. The order of ``A`` is drawn without the class as well, so one of the two
+    summaries may even know it.
 
     The same holds of a model that exchanges between the views before it pools them, as long as reordering
     the tokens of one view alone changes nothing behind the pooling: of cross-attention over tokens that
@@ -101,9 +102,9 @@ def make_views(
     Example:
         >>> data = make_views(200)
         >>> {name: tokens.shape for name, tokens in data.streams.items()}
-        {'a': (200, 8, 8), 'b': (200, 8, 8)}
+        {'a': (200, 4, 8), 'b': (200, 4, 8)}
         >>> data.target[0], data.symbols["a"][0], data.symbols["b"][0]
-        ('shift_1', array([0, 1, 1, 0, 0, 0, 1, 1]), array([1, 0, 0, 1, 1, 1, 0, 0]))
+        ('shift_1', array([1, 0, 1, 0]), array([0, 1, 0, 1]))
     """
     _check_options(num_rows, num_classes, num_tokens, width)
     generator = np.random.default_rng(seed)
@@ -122,7 +123,7 @@ def make_views(
 
 
 def read_views() -> Source:
-    """The embedded set ``views``: 2,000 rows of two views of eight tokens, two classes."""
+    """The embedded set ``views``: 2,000 rows of two views of four tokens, two classes."""
     data = make_views()
     return Source(
         name="views",

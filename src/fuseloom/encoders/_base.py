@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from fuseloom.errors import OptionError
 from fuseloom.part import zero_masked
 
 __all__ = ["Encoder"]
@@ -32,6 +33,18 @@ class Encoder(nn.Module, ABC):
         self.stages = nn.ModuleList(stages)
         self.dims = tuple(dims)
         self.frozen = False
+
+    def shorten(self, stages: int) -> Self:
+        """Drop all but its first stages, as before a merge that stands behind them.
+
+        Raises:
+            OptionError: it does not have so many.
+        """
+        if not 1 <= stages <= len(self.stages):
+            raise OptionError(f"stages must be from 1 to {len(self.stages)}, got {stages}.")
+        del self.stages[stages:]
+        self.dims = self.dims[:stages]
+        return self
 
     def freeze(self) -> None:
         """Train it no more: it has no gradient and stays in evaluation mode, so that its output is fixed."""

@@ -1,6 +1,19 @@
 """Models: the generic assembly, and the published systems."""
 
-from fuseloom.models.fusion import FusionModel, FusionSpec, ModelConfig, build_model
+from fuseloom.models.building import ModelConfig, build_model
+from fuseloom.models.exchange_transformer import ExchangeTransformer
+from fuseloom.models.fusion import FusionModel
+from fuseloom.models.muse import convert_muse_transformer, muse_transformer
 from fuseloom.models.routed import RoutedModel
+from fuseloom.models.spec import FusionSpec
 
-__all__ = ["FusionModel", "FusionSpec", "ModelConfig", "RoutedModel", "build_model"]
+__all__ = [
+    "ExchangeTransformer",
+    "FusionModel",
+    "FusionSpec",
+    "ModelConfig",
+    "RoutedModel",
+    "build_model",
+    "convert_muse_transformer",
+    "muse_transformer",
+]

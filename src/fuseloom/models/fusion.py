@@ -1,9 +1,8 @@
 """The generic assembly: ``(stage -> exchange?)* -> merge -> head``, or heads before a merge of decisions."""
 
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from functools import reduce
+from operator import or_
 
 from torch import Tensor, nn
 
@@ -11,37 +10,55 @@ from fuseloom.encoders import Encoder
 from fuseloom.errors import ModalityError, OptionError, did_you_mean
 from fuseloom.exchange import Exchange
 from fuseloom.merge import Merge
-from fuseloom.registry import card, create, list_fusions, lookup
-from fuseloom.tasks import Task
+from fuseloom.models.spec import stages_run
+from fuseloom.part import zero_masked
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["FusionModel", "FusionSpec", "ModelConfig", "build_model"]
+__all__ = ["FusionModel"]
 
 
 class FusionModel(nn.Module):
     """One encoder per modality, exchanges between their stages, a merge and a head.
 
+    An encoder with fewer stages than the longest spreads them: its first runs with the first stage, its last
+    with the last, so that every exchange meets streams. The merge stands behind the last stage; or, with a
+    ``trunk``, behind any stage of that encoder, whose other stages then run on the fused stream. All other
+    encoders run whole before it, so give them only the stages that you want (`Encoder.shorten`).
+
     Args:
         encoders: Modality name -> encoder.
-        merge: Takes the streams after the last stage.
-        head: Takes what the merge gives; or, before a merge of decisions, modality name -> head; or None
-            behind a merge whose output is the prediction itself.
+        merge: Takes the streams. Before the rest of a trunk it keeps positions (``pool=None``), which then
+            all streams share, and is as wide as the trunk is there.
+        head: Takes what the merge gives, or what the trunk makes of it; or, before a merge of decisions,
+            modality name -> head; or None behind a merge whose output is the prediction itself.
         exchanges: Stage number -> exchange that stands behind it, or several that stand there one behind the
-            other; negative numbers count from the end. An
-            encoder with fewer stages than the longest joins late: its last stage runs with theirs.
+            other; negative numbers count from the last stage before the merge.
+        trunk: The encoder that goes on behind the merge.
+        merge_after: Stage of the trunk behind which the merge stands; negative numbers count from its end.
 
     Raises:
-        ModalityError: the merge, an exchange or the heads were built for other modalities than the encoders.
-        OptionError: the level of the merge and the kind of head do not fit.
+        ModalityError: the merge, an exchange or the heads were built for other modalities than the encoders,
+            or for streams of other widths.
+        OptionError: the level of the merge and the kind of head do not fit, or there is no such stage or
+            trunk.
 
     Example:
         >>> import torch
-        >>> from fuseloom.encoders.embedding import EmbeddingEncoder
+        >>> from fuseloom import create
+        >>> from fuseloom.encoders.image import ImageEncoder
         >>> from fuseloom.heads import LinearHead
-        >>> encoders = {"text": EmbeddingEncoder(6, dim=8), "audio": EmbeddingEncoder(4, dim=8)}
-        >>> model = FusionModel(encoders, create("sum", {"text": 8, "audio": 8}), LinearHead(8, 3))
-        >>> model({"text": torch.ones(2, 6), "audio": torch.ones(2, 4)}).shape
-        torch.Size([2, 3])
+        >>> photo, depth = ImageEncoder(3, dim=32), ImageEncoder(1, dim=32).shorten(2)
+        >>> first, second, *_ = photo.dims
+        >>> model = FusionModel(
+        ...     {"photo": photo, "depth": depth},
+        ...     create("sum", {"photo": second, "depth": second}, pool=None),
+        ...     LinearHead(32, 5),
+        ...     exchanges={0: create("cross_attention", {"photo": first, "depth": first})},
+        ...     trunk="photo",
+        ...     merge_after=1,
+        ... )
+        >>> model({"photo": torch.ones(2, 3, 8, 8), "depth": torch.ones(2, 1, 8, 8)}).shape
+        torch.Size([2, 5])
     """
 
     def __init__(
@@ -51,21 +68,31 @@ class FusionModel(nn.Module):
         head: nn.Module | Mapping[str, nn.Module] | None,
         *,
         exchanges: Mapping[int, Exchange | Sequence[Exchange]] | None = None,
+        trunk: str | None = None,
+        merge_after: int | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
-        self.depth = max(len(encoder.stages) for encoder in encoders.values())
+        self.trunk = trunk
+        self.depth = _depth(encoders, trunk, merge_after)
+        """Stages before the merge."""
         behind = _by_stage(exchanges or {}, self.depth)
         self.exchanges = nn.ModuleDict(behind)
         """Stage, or stage and place behind it (``2_1``), -> exchange."""
         self.merge = merge
-        _check_level(merge, head)
+        _check_level(merge, head, trunk)
         self.decisions = nn.ModuleDict(head if isinstance(head, Mapping) else {})
         self.head = head if isinstance(head, nn.Module) else nn.Identity()
-        built = [(type(part).__name__, part.dims.keys()) for part in (merge, *behind.values())]
-        for owner, names in [*built, *([("head", head.keys())] if isinstance(head, Mapping) else [])]:
-            if names != encoders.keys():
-                raise ModalityError(f"{owner} must be built for {sorted(encoders)}, got {sorted(names)}.")
+        for key, part in behind.items():
+            _check_dims(part, self._widths(_stage(key)), where=f" behind stage {_stage(key)}")
+        _check_dims(merge, self._widths(self.depth - 1), where="", widths=merge.card.level != "decision")
+        if isinstance(head, Mapping) and head.keys() != encoders.keys():
+            raise ModalityError(f"head must be built for {sorted(encoders)}, got {sorted(head)}.")
+        if trunk is not None and merge.dim != self._widths(self.depth - 1)[trunk]:
+            raise ModalityError(
+                f"dim of {type(merge).__name__} must be {self._widths(self.depth - 1)[trunk]}, the width of "
+                f"the trunk {trunk!r} behind stage {self.depth - 1}, got {merge.dim}."
+            )
 
     def forward(
         self,
@@ -85,7 +112,7 @@ class FusionModel(nn.Module):
         *,
         trace: Trace | None = None,
     ) -> tuple[Streams, Masks]:
-        """Streams and masks after all stages and exchanges.
+        """Streams and masks after all stages and exchanges before the merge.
 
         Raises:
             ModalityError: an input is missing.
@@ -97,153 +124,138 @@ class FusionModel(nn.Module):
         for stage in range(self.depth):
             streams, kept = self._run_stage(stage, streams, kept)
             for key, exchange in self.exchanges.items():
-                if key.partition("_")[0] == str(stage):
+                if _stage(key) == stage:
                     scope = None if trace is None else trace.scope(f"exchange.{key}")
                     streams = exchange(streams, kept, trace=scope)
         return streams, kept
 
     def fuse(self, streams: Streams, masks: Masks, *, trace: Trace | None = None) -> Tensor:
-        """Outputs ``[B, K]`` of encoded streams."""
+        """Outputs ``[B, K]`` of encoded streams.
+
+        Raises:
+            ModalityError: a trunk is to go on, and streams differ in their positions, or the merge gave
+                none.
+        """
         for name, decide in self.decisions.items():
             streams = streams | {name: decide(streams[name])}
+        if self.trunk is not None:
+            _check_places(streams, stage=self.depth - 1)
         fused = self.merge(streams, masks, trace=None if trace is None else trace.scope("merge"))
+        if self.trunk is not None:
+            fused = self._go_on(self.trunk, fused, streams, masks)
         outputs: Tensor = self.head(fused)
         return outputs
 
     def _run_stage(self, stage: int, streams: Streams, masks: Masks) -> tuple[Streams, Masks]:
         values, kept = dict(streams), dict(masks)
-        for name, encoder in self.encoders.items():
-            assert isinstance(encoder, Encoder)
-            own = stage - (self.depth - len(encoder.stages))
-            if own < 0:
-                continue
-            values[name], mask = encoder.run_stage(own, values[name], kept.pop(name, None))
-            if mask is not None:
-                kept[name] = mask
+        for name in self.encoders:
+            for own in range(self._done(name, stage - 1), self._done(name, stage)):
+                values[name], mask = self._encoder(name).run_stage(own, values[name], kept.pop(name, None))
+                if mask is not None:
+                    kept[name] = mask
         return values, kept
+
+    def _done(self, name: str, stage: int) -> int:
+        """How many of its own stages an encoder has run behind one of all."""
+        count = self.depth if name == self.trunk else len(self._encoder(name).stages)
+        return stages_run(count, behind=stage, depth=self.depth)
+
+    def _encoder(self, name: str) -> Encoder:
+        encoder = self.encoders[name]
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    def _widths(self, stage: int) -> dict[str, int]:
+        return {name: self._encoder(name).dims[self._done(name, stage) - 1] for name in self.encoders}
+
+    def _go_on(self, trunk: str, fused: Tensor, streams: Streams, masks: Masks) -> Tensor:
+        """What the rest of the trunk makes of the fused stream."""
+        if fused.dim() != streams[trunk].dim():
+            raise ModalityError(
+                f"{type(self.merge).__name__} must keep positions, so that {trunk!r} can go on behind stage "
+                f"{self.depth - 1}, got shape {tuple(fused.shape)}. Build it with pool=None."
+            )
+        # A position is real where any modality is.
+        mask = reduce(or_, (masks[name] for name in streams)) if masks.keys() >= streams.keys() else None
+        fused = fused if mask is None else zero_masked(fused, mask)
+        for own in range(self.depth, len(self._encoder(trunk).stages)):
+            fused, mask = self._encoder(trunk).run_stage(own, fused, mask)
+        return fused
+
+
+def _depth(encoders: Mapping[str, Encoder], trunk: str | None, merge_after: int | None) -> int:
+    """How many stages there are before the merge."""
+    if trunk is None:
+        if merge_after is not None:
+            raise OptionError(
+                f"trunk must name the encoder that goes on behind stage {merge_after}, got None. Known: "
+                f"{sorted(encoders)}."
+            )
+        return max(len(encoder.stages) for encoder in encoders.values())
+    if trunk not in encoders:
+        hint = did_you_mean(trunk, encoders)
+        raise OptionError(f"trunk must be one of {sorted(encoders)}, got {trunk!r}.{hint}")
+    count = len(encoders[trunk].stages)
+    if merge_after is None or not -count <= merge_after < count or merge_after % count == count - 1:
+        raise OptionError(
+            f"merge_after must be a stage of {trunk!r} before its last, 0 to {count - 2}, got {merge_after}. "
+            "A merge behind the last stages needs no trunk."
+        )
+    return merge_after % count + 1
 
 
 def _by_stage(exchanges: Mapping[int, Exchange | Sequence[Exchange]], depth: int) -> dict[str, Exchange]:
     """Every exchange under the stage that it stands behind, in the order in which they run."""
-    found: dict[str, Exchange] = {}
-    for stage in sorted(exchanges, key=lambda stage: stage % depth):
-        given = exchanges[stage]
-        parts = given if isinstance(given, Sequence) else [given]
-        for place, part in enumerate(parts):
-            found[f"{stage % depth}_{place}" if place else f"{stage % depth}"] = part
-    return found
+    places: dict[int, list[Exchange]] = {stage: [] for stage in range(depth)}
+    for stage, given in exchanges.items():
+        if not -depth <= stage < depth:
+            raise OptionError(f"exchanges must stand behind stages 0 to {depth - 1}, got {stage}.")
+        places[stage % depth] += given if isinstance(given, Sequence) else [given]
+    return {
+        f"{stage}_{place}" if place else f"{stage}": part
+        for stage, parts in places.items()
+        for place, part in enumerate(parts)
+    }
 
 
-def _check_level(merge: Merge, head: nn.Module | Mapping[str, nn.Module] | None) -> None:
+def _stage(key: str) -> int:
+    """The stage behind which an exchange stands, by its key."""
+    return int(key.partition("_")[0])
+
+
+def _check_level(merge: Merge, head: nn.Module | Mapping[str, nn.Module] | None, trunk: str | None) -> None:
+    level = merge.card.level
     wanted, fits = {
         "stream": ("one head behind it", isinstance(head, nn.Module)),
         "decision": ("one head per modality before it", isinstance(head, Mapping)),
         "output": ("no head", head is None),
-    }[merge.card.level]
+    }[level]
     if not fits:
         raise OptionError(
-            f"{type(merge).__name__}, a merge of level {merge.card.level!r}, must have {wanted}, got "
+            f"{type(merge).__name__}, a merge of level {level!r}, must have {wanted}, got "
             f"{type(head).__name__}."
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FusionSpec:
-    """Which parts fuse, by name: exchanges in their order, then one merge."""
-
-    exchanges: tuple[str, ...] = ()
-    merge: str = "concat"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``merge`` or ``exchange+merge``.
-
-        Raises:
-            OptionError: an unknown part, or parts in another order.
-
-        Example:
-            >>> FusionSpec.parse("cross_attention+sum")
-            FusionSpec(exchanges=('cross_attention',), merge='sum')
-        """
-        *exchanges, merge = (name.strip() for name in text.split("+"))
-        for name, kind in [*((name, "exchange") for name in exchanges), (merge, "merge")]:
-            known = list_fusions(kind=kind)
-            if name not in known:
-                hint = did_you_mean(name, known)
-                raise OptionError(
-                    f"fusion must be MERGE or EXCHANGE+MERGE, got {kind} {name!r} in {text!r}.{hint}"
-                )
-        return cls(exchanges=tuple(exchanges), merge=merge)
-
-    def __str__(self) -> str:
-        return "+".join([*self.exchanges, self.merge])
-
-    @property
-    def interaction(self) -> str:
-        """Highest order of interaction that any of the parts can express."""
-        orders = ("additive", "multiplicative", "nonlinear")
-        return max((card(name).interaction for name in [*self.exchanges, self.merge]), key=orders.index)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """What `build_model` needs; saved with the weights."""
-
-    encoders: Mapping[str, Mapping[str, Any]]
-    """Modality name -> ``kind`` of its encoder, and the encoder's own options."""
-    fusion: str
-    """As `FusionSpec.parse` reads it."""
-    dim: int = 64
-    """Width of every stream and of the fused value."""
-    dropout: float = 0.2
-    """In encoders and head."""
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Part name -> its keyword options."""
-    frozen: Sequence[str] = ()
-    """Modalities whose encoders are not trained."""
-
-    def state(self) -> dict[str, Any]:
-        """Plain JSON values that `from_state` takes."""
-        return asdict(self)
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Restore from `state`."""
-        return cls(**state)
-
-
-def build_model(config: ModelConfig, task: Task) -> FusionModel:
-    """Assemble encoders, exchanges, merge and the task's head; weights come from torch's global generator."""
-    encoders = {name: _build_encoder(options, config) for name, options in config.encoders.items()}
-    for name in config.frozen:
-        encoders[name].freeze()
-    spec = FusionSpec.parse(config.fusion)
-    dims = {name: encoder.dims[-1] for name, encoder in encoders.items()}
-    parts = [create(name, dims, **config.options.get(name, {})) for name in spec.exchanges]
-    level, options = card(spec.merge).level, config.options.get(spec.merge, {})
-    head: nn.Module | dict[str, nn.Module] | None = None
-    if level == "stream":
-        merge = create(spec.merge, dims, dim=config.dim, **options)
-        head = task.head(config.dim, dropout=config.dropout)
-    elif level == "decision":
-        merge = create(
-            spec.merge, dict.fromkeys(dims, task.num_outputs), **{**_decision(spec.merge, task), **options}
+    if trunk is not None and level != "stream":
+        raise OptionError(
+            f"A merge before the rest of {trunk!r} must be one of level 'stream', got "
+            f"{type(merge).__name__} of level {level!r}."
         )
-        head = {name: task.head(width, dropout=config.dropout) for name, width in dims.items()}
-    else:
-        merge = create(spec.merge, dims, dim=task.num_outputs, **options)
-    return FusionModel(encoders, merge, head, exchanges={-1: parts})
 
 
-def _decision(merge: str, task: Task) -> dict[str, Any]:
-    """What a decision is, for a merge that asks."""
-    asks = "decision" in inspect.signature(lookup(merge, kind="merge")).parameters
-    return {"decision": task.decision} if asks else {}
+def _check_dims(part: Merge | Exchange, there: Mapping[str, int], *, where: str, widths: bool = True) -> None:
+    """Refuse a part that was built for other modalities, or for other widths, than the streams have there."""
+    name = type(part).__name__ + where
+    if part.dims.keys() != there.keys():
+        raise ModalityError(f"{name} must be built for {sorted(there)}, got {sorted(part.dims)}.")
+    if widths and part.dims != there:
+        raise ModalityError(f"{name} must be built for the widths {dict(there)}, got {part.dims}.")
 
 
-def _build_encoder(options: Mapping[str, Any], config: ModelConfig) -> Encoder:
-    cls = lookup(options["kind"], kind="encoder")
-    size = {"dim": config.dim, "dropout": config.dropout} if cls.sized else {}
-    own = {key: value for key, value in options.items() if key != "kind"}
-    encoder: Encoder = cls(**own, **size)
-    return encoder
+def _check_places(streams: Streams, *, stage: int) -> None:
+    places = {n: tuple(v.shape[2:] if v.dim() == 4 else v.shape[1:-1]) for n, v in streams.items()}
+    first = next(iter(places.values()))
+    if any(place != first for place in places.values()):
+        raise ModalityError(
+            f"Streams must share their positions to be merged behind stage {stage}, got {places}. Give "
+            "inputs of one size, or merge behind the last stages."
+        )

@@ -13,30 +13,31 @@ __all__ = ["attend", "attention_weights"]
 def attend(
     query: Float[Tensor, "batch query dim"],
     key: Float[Tensor, "batch key dim"],
-    value: Float[Tensor, "batch key dim"],
+    value: Float[Tensor, "batch key width"],
     *,
     num_heads: int = 1,
-    mask: Bool[Tensor, "batch key"] | None = None,
+    mask: Bool[Tensor, "#batch key"] | Bool[Tensor, "#batch query key"] | None = None,
     dropout: float = 0.0,
-) -> Float[Tensor, "batch query dim"]:
-    """Scaled dot-product attention over the kept keys; zero where a sample keeps none.
+) -> Float[Tensor, "batch query width"]:
+    """Scaled dot-product attention over the kept keys; zero where a sample or a query keeps none.
 
     Args:
         query: ``[B, Nq, D]``.
         key: ``[B, Nk, D]``.
-        value: ``[B, Nk, D]``.
-        num_heads: ``H``; must divide ``D``.
-        mask: True keeps a key.
+        value: ``[B, Nk, Dv]``.
+        num_heads: ``H``; must divide ``D`` and ``Dv``.
+        mask: True keeps a key, for all queries ``[B, Nk]`` or for each ``[B, Nq, Nk]``; a batch of one stands
+            for all samples.
         dropout: Probability of dropping an attention weight.
     """
     q, k, v = (_split(tensor, num_heads) for tensor in (query, key, value))
     if mask is None:
         return _join(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout))
     # A row without keys is NaN in some kernels, so it attends to everything and is zeroed afterwards.
-    some = mask.any(-1, keepdim=True)
-    keep = (mask | ~some)[:, None, None]  # [B, 1, 1, Nk]
-    out = _join(F.scaled_dot_product_attention(q, k, v, attn_mask=keep, dropout_p=dropout))
-    return out.masked_fill(~some[..., None], 0)
+    keep = _per_query(mask)  # [B, 1, 1 or Nq, Nk]
+    some = keep.any(-1, keepdim=True)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep | ~some, dropout_p=dropout)
+    return _join(out).masked_fill(~some[:, 0], 0)
 
 
 def attention_weights(
@@ -44,12 +45,17 @@ def attention_weights(
     key: Float[Tensor, "batch key dim"],
     *,
     num_heads: int = 1,
-    mask: Bool[Tensor, "batch key"] | None = None,
+    mask: Bool[Tensor, "#batch key"] | Bool[Tensor, "#batch query key"] | None = None,
 ) -> Float[Tensor, "batch head query key"]:
     """The weights that `attend` uses, rows summing to one, or to zero where no key is kept."""
     queries, keys = _split(query, num_heads), _split(key, num_heads)
     scores = torch.einsum("bhqd,bhkd->bhqk", queries, keys) * queries.shape[-1] ** -0.5
-    return masked_softmax(scores, None if mask is None else mask[:, None, None])
+    return masked_softmax(scores, None if mask is None else _per_query(mask))
+
+
+def _per_query(mask: Tensor) -> Tensor:
+    """A mask beside the head axis: ``[B, 1, 1 or Nq, Nk]``."""
+    return mask[:, None, None] if mask.dim() == 2 else mask[:, None]
 
 
 def _split(tensor: Tensor, num_heads: int) -> Tensor:

@@ -1,7 +1,7 @@
 """A transformer encoder over plain tokens, where in a sequence a token stands, and the last of them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,11 +16,13 @@ from fuseloom.types import Trace
 __all__ = [
     "SinusoidalPositions",
     "TransformerEncoder",
+    "Waves",
     "convert_transformer",
     "divisible_width",
     "masked_last",
 ]
 
+Waves = Callable[[int, int, Tensor], Tensor]
 _LONGEST_WAVE = 10_000.0
 _OFFICIAL = {
     "self_attn.in_proj_": "attention.part.qkv.",
@@ -41,6 +43,9 @@ class TransformerEncoder(nn.Module):
     The first form ends with one more norm. Tokens under False are no keys; a sample without any attends to
     nothing, and stays finite. Positions are the caller's. The trace records the attention of every layer as
     ``layer.<number>.attention``, ``[B, H, N, N]``.
+
+    Given a source, tokens attend to it and not to themselves. All layers read the source as it was given; in
+    the first form each layer's norm is applied to it as well.
 
     Args:
         dim: Width of the tokens.
@@ -78,10 +83,24 @@ class TransformerEncoder(nn.Module):
         self.layers = nn.ModuleList(_Layer(form, dim, width, num_heads, dropout) for width in hidden)
         self.norm: nn.Module = nn.Identity() if post_norm else nn.LayerNorm(dim)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None, *, trace: Trace | None = None) -> Tensor:
-        """Tokens ``[B, N, D]`` and which of them are real, ``[B, N]``, to ``[B, N, D]``."""
+    def forward(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None = None,
+        *,
+        source: Tensor | None = None,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """Tokens ``[B, N, D]`` to ``[B, N, D]``.
+
+        Args:
+            tokens: What asks, and what is asked where no source is given.
+            mask: Which keys are real ``[B, Nk]``, or are seen by each token ``[B, N, Nk]``.
+            source: ``[B, Nk, D]``.
+            trace: Collects the attention.
+        """
         for number, layer in enumerate(self.layers):
-            tokens = layer(tokens, mask, None if trace is None else trace.scope(f"layer.{number}"))
+            tokens = layer(tokens, mask, None if trace is None else trace.scope(f"layer.{number}"), source)
         out: Tensor = self.norm(tokens)
         return out
 
@@ -94,8 +113,10 @@ class _Layer(nn.Module):
         self.attention = form(_SelfAttention(dim, num_heads, dropout), dim, dropout)
         self.feedforward = form(_Feedforward(dim, hidden, dropout), dim, dropout)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None, trace: Trace | None) -> Tensor:
-        out: Tensor = self.feedforward(self.attention(tokens, mask, trace))
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None, trace: Trace | None, source: Tensor | None
+    ) -> Tensor:
+        out: Tensor = self.feedforward(self.attention(tokens, mask, trace, source=source))
         return out
 
 
@@ -104,8 +125,9 @@ class _PreNorm(nn.Module):
         super().__init__()
         self.part, self.norm, self.dropout = part, nn.LayerNorm(dim), Dropout(dropout)
 
-    def forward(self, tokens: Tensor, *rest: object) -> Tensor:
-        out: Tensor = tokens + self.dropout(self.part(self.norm(tokens), *rest))
+    def forward(self, tokens: Tensor, *rest: object, source: Tensor | None = None) -> Tensor:
+        asked = {} if source is None else {"source": self.norm(source)}
+        out: Tensor = tokens + self.dropout(self.part(self.norm(tokens), *rest, **asked))
         return out
 
 
@@ -114,8 +136,9 @@ class _PostNorm(nn.Module):
         super().__init__()
         self.part, self.norm, self.dropout = part, nn.LayerNorm(dim), Dropout(dropout)
 
-    def forward(self, tokens: Tensor, *rest: object) -> Tensor:
-        out: Tensor = self.norm(tokens + self.dropout(self.part(tokens, *rest)))
+    def forward(self, tokens: Tensor, *rest: object, source: Tensor | None = None) -> Tensor:
+        asked = {} if source is None else {"source": source}
+        out: Tensor = self.norm(tokens + self.dropout(self.part(tokens, *rest, **asked)))
         return out
 
 
@@ -125,14 +148,30 @@ class _SelfAttention(nn.Module):
         self.num_heads, self.dropout = num_heads, dropout
         self.qkv, self.out = _linear(dim, 3 * dim), _linear(dim, dim)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None, trace: Trace | None) -> Tensor:
-        query, key, value = self.qkv(tokens).chunk(3, -1)
+    def forward(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None,
+        trace: Trace | None,
+        *,
+        source: Tensor | None = None,
+    ) -> Tensor:
+        query, key, value = self._project(tokens, source)
         dropout = self.dropout if self.training else 0.0
         mixed = attend(query, key, value, num_heads=self.num_heads, mask=mask, dropout=dropout)
         if trace is not None and trace.keep_records:
             trace.record("attention", attention_weights(query, key, num_heads=self.num_heads, mask=mask))
         out: Tensor = self.out(mixed)
         return out
+
+    def _project(self, tokens: Tensor, source: Tensor | None) -> tuple[Tensor, ...]:
+        if source is None:
+            return self.qkv(tokens).chunk(3, -1)  # type: ignore[no-any-return]
+        split = [tokens.shape[-1], 2 * tokens.shape[-1]]
+        ask, answer = zip(
+            self.qkv.weight.split_with_sizes(split), self.qkv.bias.split_with_sizes(split), strict=True
+        )
+        return F.linear(tokens, *ask), *F.linear(source, *answer).chunk(2, -1)
 
 
 class _Feedforward(nn.Module):
@@ -163,10 +202,17 @@ class SinusoidalPositions(nn.Module):
     Places count from the start of the stream, padding included. Of pixels, one half of the features tells
     the row and the other the column; a value without positions stays as it is.
 
+    Args:
+        waves: Places, width and a tensor of the wanted kind to the waves ``[N, D]``; those above by default.
+
     Example:
         >>> SinusoidalPositions()(torch.zeros(1, 2, 2))[0, 0]
         tensor([0., 1.])
     """
+
+    def __init__(self, waves: Waves | None = None) -> None:
+        super().__init__()
+        self.waves = _waves if waves is None else waves
 
     def forward(self, values: Tensor) -> Tensor:
         """``[B, D]``, ``[B, N, D]`` or ``[B, H, W, D]`` to the same shape."""
@@ -177,7 +223,7 @@ class SinusoidalPositions(nn.Module):
         for axis in range(axes):
             start = axis * width + (rest if axis else 0)
             stop = (axis + 1) * width + rest
-            waves = _waves(values.shape[axis + 1], stop - start, values)  # [N, stop - start]
+            waves = self.waves(values.shape[axis + 1], stop - start, values)  # [N, stop - start]
             waves = F.pad(waves, (start, values.shape[-1] - stop))
             values = values + waves.view(-1, *[1] * (axes - axis - 1), values.shape[-1])
         return values

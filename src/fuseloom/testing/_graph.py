@@ -1,12 +1,13 @@
 """Clauses on the graph: devices, number of operations, scalar reads, compilation and export."""
 
 from collections import Counter
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map
 
 from fuseloom.testing._case import Case, Layout
 from fuseloom.testing._differentiate import differentiate
@@ -134,7 +135,7 @@ def exports(case: Case) -> None:
         "masks": {name: _dynamic(mask, features=False) for name, mask in masks.items()},
     }
     if reads:
-        shapes["reads"] = tree_map_only(Tensor, lambda value: [torch.export.Dim.AUTO] * value.dim(), reads)
+        shapes["reads"] = tree_map(_automatic, reads, is_leaf=is_dataclass)
     exported = torch.export.export(part, (streams, masks), reads, dynamic_shapes=shapes)
     # torch 2.15 writes guards on variadic keywords that refer to a name it does not define.
     program = exported.module(check_guards=False)
@@ -148,6 +149,13 @@ def exports(case: Case) -> None:
 def _call(case: Case, layout: Layout) -> tuple[Streams, Masks, dict[str, Any]]:
     streams, masks = layout.draw(), layout.gap_masks()
     return streams, masks, case.reads(streams, masks) if case.reads else {}
+
+
+def _automatic(value: Any) -> Any:
+    """Axes that export finds out by itself; torch takes a list for the fields of a dataclass."""
+    if is_dataclass(value):
+        return [_automatic(leaf) for leaf in tree_leaves(value)]
+    return [torch.export.Dim.AUTO] * value.dim() if isinstance(value, Tensor) else None
 
 
 def _dynamic(value: Tensor, *, features: bool) -> dict[int, Any]:

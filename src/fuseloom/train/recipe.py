@@ -50,7 +50,9 @@ class ModelSettings:
     """What is trained; encoders follow from the data."""
 
     fusion: str = "concat"
-    """As ``MERGE`` or ``EXCHANGE+MERGE``."""
+    """As ``MERGE`` or ``EXCHANGE+MERGE``, each with ``@early``, ``@middle`` or ``@late`` if need be."""
+    trunk: str | None = None
+    """Modality whose encoder goes on behind a merge ``@early`` or ``@middle``; by default the deepest."""
     dim: int = 64
     """Width of every stream and of the fused value."""
     dropout: float = 0.5

@@ -13,7 +13,16 @@ from fuseloom.testing.verify import find_cases, verify_case
 KINDS = [kind for kind in RUNNERS if kind.startswith("lecture/")]
 HERE = Path(__file__).parents[2] / "goldens" / "lecture"
 CASES = sorted(HERE.glob("*.json"))
-TENSORS = [(case, name) for case in CASES for name in load_file(case.with_suffix(".safetensors"))]
+
+
+def some_of(names: list[str]) -> list[str]:
+    """Every tenth of the weights of a case that has very many of them; and all else."""
+    weights = [name for name in names if name.startswith("weight.")]
+    left_out = {name for i, name in enumerate(weights) if i % 10} if len(weights) > 100 else set()
+    return [name for name in names if name not in left_out]
+
+
+TENSORS = [(case, n) for case in CASES for n in some_of(list(load_file(case.with_suffix(".safetensors"))))]
 
 
 def name_of(value: object) -> str:

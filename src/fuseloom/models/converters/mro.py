@@ -7,8 +7,8 @@ from torch import Tensor
 
 from fuseloom.errors import DataError
 from fuseloom.merge.mro import convert_mro
+from fuseloom.models.building import ModelConfig
 from fuseloom.models.converters._base import Converted, Converter, Piece, check_widths
-from fuseloom.models.fusion import ModelConfig
 from fuseloom.registry import register
 
 __all__ = ["MroConverter"]

@@ -6,35 +6,51 @@ A runner is added to the table of its system's module; `fuseloom.testing.verify`
 from collections.abc import Mapping
 
 from fuseloom.testing.goldens import (
+    cen,
+    fsmr,
+    geminifusion,
     lecture,
     lecture_gates,
     lecture_generated,
     lecture_losses,
     lecture_mro,
+    lecture_mult,
     lecture_polynomial,
     lecture_product,
     lecture_routing,
     lecture_scores,
     lecture_sequence,
+    lecture_shift,
     lecture_tensor,
+    muse,
     rollingq,
+    rollingq_transformer,
+    tokenfusion,
 )
 from fuseloom.testing.goldens._case import Given, GoldenCase, Ledger, Runner, Tolerance, read_case
 
 __all__ = ["RUNNERS", "Given", "GoldenCase", "Ledger", "Runner", "Tolerance", "read_case"]
 
 RUNNERS: Mapping[str, Runner] = {
+    **cen.RUNNERS,
+    **fsmr.RUNNERS,
+    **geminifusion.RUNNERS,
     **lecture.RUNNERS,
     **lecture_gates.RUNNERS,
     **lecture_generated.RUNNERS,
     **lecture_losses.RUNNERS,
     **lecture_mro.RUNNERS,
+    **lecture_mult.RUNNERS,
     **lecture_polynomial.RUNNERS,
     **lecture_product.RUNNERS,
     **lecture_routing.RUNNERS,
     **lecture_scores.RUNNERS,
     **lecture_sequence.RUNNERS,
+    **lecture_shift.RUNNERS,
     **lecture_tensor.RUNNERS,
+    **muse.RUNNERS,
     **rollingq.RUNNERS,
+    **rollingq_transformer.RUNNERS,
+    **tokenfusion.RUNNERS,
 }
 """Kind -> runner, over all systems."""

@@ -206,6 +206,8 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise DataError(f"{path.name} must be a golden case, an object with a 'kind', got none.")
     if not isinstance(header.setdefault("config", {}), dict):
         raise DataError(f"config must be an object, got {header['config']!r}.")
+    if "cases" in header:  # several cases in one file, each with a configuration of its own
+        header["config"]["cases"] = header["cases"]
     return header
 
 

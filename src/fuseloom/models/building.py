@@ -1,0 +1,180 @@
+"""A model from names and numbers: what is saved with its weights, and what is built of it."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from torch import nn
+
+from fuseloom.encoders import Encoder
+from fuseloom.errors import OptionError, did_you_mean
+from fuseloom.exchange import Exchange
+from fuseloom.merge import Merge
+from fuseloom.models.fusion import FusionModel
+from fuseloom.models.spec import FusionSpec, stages_run
+from fuseloom.registry import card, create, list_fusions, lookup
+from fuseloom.tasks import Task
+
+__all__ = ["ModelConfig", "build_model", "encoder_options"]
+
+_PLACES = ("tokens", "map")
+"""Outputs of an encoder that have positions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What `build_model` needs; saved with the weights."""
+
+    encoders: Mapping[str, Mapping[str, Any]]
+    """Modality name -> ``kind`` of its encoder, and the encoder's own options."""
+    fusion: str
+    """As `FusionSpec.parse` reads it."""
+    dim: int = 64
+    """Width of every stream and of the fused value."""
+    dropout: float = 0.2
+    """In encoders and head."""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Part name -> its keyword options."""
+    frozen: Sequence[str] = ()
+    """Modalities whose encoders are not trained."""
+    trunk: str | None = None
+    """Modality whose encoder goes on behind a merge that stands ``@early`` or ``@middle``; by default the
+    first of those with the most stages."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON values that `from_state` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Restore from `state`."""
+        return cls(**state)
+
+
+def build_model(config: ModelConfig, task: Task) -> FusionModel:
+    """Assemble encoders, exchanges, merge and the task's head; weights come from torch's global generator.
+
+    Raises:
+        ModalityError: a part cannot take the modalities.
+        OptionError: an unknown part or option, or a merge inside the encoders that keeps no positions.
+    """
+    spec = FusionSpec.parse(config.fusion)
+    encoders = {name: _build_encoder(options, config) for name, options in encoder_options(config).items()}
+    for name in config.frozen:
+        encoders[name].freeze()
+    trunk, num_stages = _trunk(spec, encoders, config.trunk)
+    depth = num_stages if trunk is None else spec.merge.stage(num_stages) + 1
+    for name, encoder in encoders.items():
+        if trunk is not None and name != trunk:
+            encoder.shorten(stages_run(len(encoder.stages), behind=depth - 1, depth=num_stages))
+    exchanges = _exchanges(spec, config, num_stages, lambda stage: _dims(encoders, stage, depth, trunk))
+    dims = _dims(encoders, depth - 1, depth, trunk)
+    if trunk is None:
+        merge, head = _end(spec.merge.name, dims, config, task)
+        return FusionModel(encoders, merge, head, exchanges=exchanges)
+    options = {"dim": dims[trunk], "pool": None, **config.options.get(spec.merge.name, {})}
+    return FusionModel(
+        encoders,
+        create(spec.merge.name, dims, **options),
+        task.head(encoders[trunk].dims[-1], dropout=config.dropout),
+        exchanges=exchanges,
+        trunk=trunk,
+        merge_after=depth - 1,
+    )
+
+
+def encoder_options(config: ModelConfig) -> dict[str, dict[str, Any]]:
+    """Options of each encoder as the fusion has it.
+
+    Where a part stands ``@late``, encoders that can give tokens do; before a merge inside the encoders they
+    are as they end alone, in one vector.
+    """
+    spec = FusionSpec.parse(config.fusion)
+    found = {}
+    for name, options in config.encoders.items():
+        cls = lookup(options["kind"], kind="encoder")
+        has_choice = "output" in inspect.signature(cls).parameters
+        given = options.get("output") in _PLACES
+        found[name] = dict(options)
+        if has_choice and spec.wants_tokens and not given:
+            found[name]["output"] = "tokens"
+        if has_choice and spec.merge.is_inside and given:
+            del found[name]["output"]
+    return found
+
+
+def _trunk(spec: FusionSpec, encoders: Mapping[str, Encoder], named: str | None) -> tuple[str | None, int]:
+    """The encoder that goes on behind the merge, if any, and the number of stages that depths are of."""
+    if named is not None and (not spec.merge.is_inside or named not in encoders):
+        raise OptionError(
+            f"trunk must be one of {sorted(encoders)}, for a merge @early or @middle, got {named!r} for "
+            f"{str(spec)!r}.{did_you_mean(named, encoders)}"
+        )
+    trunk = named if named is not None else max(encoders, key=lambda name: len(encoders[name].stages))
+    num_stages = len(encoders[trunk].stages)
+    if not spec.merge.is_inside or spec.merge.stage(num_stages) == num_stages - 1:
+        return None, num_stages
+    if not _keeps_positions(spec.merge.name):
+        known = [name for name in list_fusions(kind="merge") if _keeps_positions(name)]
+        raise OptionError(
+            f"A merge inside the encoders must keep positions, got {spec.merge.name!r}. Those that can: "
+            f"{', '.join(known)}."
+        )
+    return trunk, num_stages
+
+
+def _exchanges(
+    spec: FusionSpec, config: ModelConfig, num_stages: int, dims_behind: Callable[[int], dict[str, int]]
+) -> dict[int, list[Exchange]]:
+    """Stage -> the exchanges behind it."""
+    found: dict[int, list[Exchange]] = {}
+    for part in spec.exchanges:
+        stage = part.stage(num_stages)
+        built = create(part.name, dims_behind(stage), **config.options.get(part.name, {}))
+        found.setdefault(stage, []).append(built)
+    return found
+
+
+def _keeps_positions(merge: str) -> bool:
+    cls = lookup(merge, kind="merge")
+    return "pool" in inspect.signature(cls).parameters and cls.card.level == "stream"
+
+
+def _dims(encoders: Mapping[str, Encoder], stage: int, depth: int, trunk: str | None) -> dict[str, int]:
+    """Widths of the streams behind a stage."""
+    return {
+        name: encoder.dims[
+            stages_run(depth if name == trunk else len(encoder.stages), behind=stage, depth=depth) - 1
+        ]
+        for name, encoder in encoders.items()
+    }
+
+
+def _end(
+    name: str, dims: Mapping[str, int], config: ModelConfig, task: Task
+) -> tuple[Merge, nn.Module | dict[str, nn.Module] | None]:
+    """The merge behind the last stages, and the heads around it."""
+    level, options = card(name).level, config.options.get(name, {})
+    if level == "stream":
+        merge = create(name, dims, dim=config.dim, **options)
+        return merge, task.head(config.dim, dropout=config.dropout)
+    if level == "decision":
+        decisions = dict.fromkeys(dims, task.num_outputs)
+        merge = create(name, decisions, **{**_decision(name, task), **options})
+        return merge, {n: task.head(width, dropout=config.dropout) for n, width in dims.items()}
+    return create(name, dims, dim=task.num_outputs, **options), None
+
+
+def _decision(merge: str, task: Task) -> dict[str, Any]:
+    """What a decision is, for a merge that asks."""
+    asks = "decision" in inspect.signature(lookup(merge, kind="merge")).parameters
+    return {"decision": task.decision} if asks else {}
+
+
+def _build_encoder(options: Mapping[str, Any], config: ModelConfig) -> Encoder:
+    cls = lookup(options["kind"], kind="encoder")
+    size = {"dim": config.dim, "dropout": config.dropout} if cls.sized else {}
+    own = {key: value for key, value in options.items() if key != "kind"}
+    encoder: Encoder = cls(**own, **size)
+    return encoder

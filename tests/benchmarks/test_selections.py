@@ -1,0 +1,57 @@
+"""The plain exchanges of channels and tokens agree with ours where something is exchanged."""
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+
+from fuseloom import Trace, create
+
+COUNTS = (2, 3)
+
+
+def plain_of(name: str, part: Any, dims: dict[str, int]) -> Any:
+    plain, _ = import_module("rivals").RIVALS[name]
+    return plain(part.state_dict(), dims).eval()
+
+
+def agree(name: str, part: Any, shape: tuple[int, ...]) -> None:
+    """Outputs and the gradients of all inputs, in float64; and some is exchanged, some kept."""
+    dims = part.dims
+    plain = plain_of(name, part, dims).double()
+    values = {n: torch.randn(shape, dtype=torch.float64).requires_grad_() for n in dims}
+    trace = Trace()
+    ours, theirs = list(part.double()(values, trace=trace).values()), plain(values)
+    torch.testing.assert_close(ours, theirs)
+    cotangents = [torch.randn_like(value) for value in ours]
+    found, expected = (torch.autograd.grad(out, list(values.values()), cotangents) for out in (ours, theirs))
+    torch.testing.assert_close(found, expected)
+    taken = torch.cat([trace.records[f"{n}.selected"].flatten() for n in dims])
+    assert taken.any()
+    assert not taken.all()
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("shape", [(5, 8), (5, 7, 8)])
+@pytest.mark.parametrize("faithful", [False, True])
+def test_channels(count: int, shape: tuple[int, ...], faithful: bool) -> None:
+    part = create("channel_exchange", {f"m{i}": 8 for i in range(count)}, faithful=faithful).eval()
+    with torch.no_grad():
+        for norm in part.norm.values():
+            norm.weight.copy_(torch.where(torch.rand(8) < 0.5, 0.01, 1.0) * torch.randn(8))
+            norm.bias.normal_()
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+    agree("channel_exchange", part, shape)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_tokens(count: int) -> None:
+    part = create("token_exchange", {f"m{i}": 8 for i in range(count)}).eval()
+    with torch.no_grad():
+        for parameter in part.parameters():
+            parameter.normal_()
+        for name in part.dims:
+            part.predictor[name].layers[-1].bias.copy_(torch.tensor([-3.9, 0.0]))
+    agree("token_exchange", part, (5, 40, 8))
