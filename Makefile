@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all lint shapes bench bench-av-digits bench-calibration bench-data bench-digits bench-interactions docs constraints clean
+.PHONY: help demo test test-all lint shapes bench bench-av-digits bench-calibration bench-data bench-digits bench-interactions bench-views docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -64,7 +64,7 @@ shapes: $(STAMP) ## Tests of tensor functions and parts with their shape annotat
 
 bench: $(STAMP) ## How far each part is from its floor, into docs/measured.md
 	@$(BIN)/python benchmarks/merge.py --compile
-	@$(BIN)/python benchmarks/exchange.py
+	@$(BIN)/python benchmarks/exchange.py --compile --clock thread
 	@$(BIN)/python benchmarks/pages.py
 
 bench-av-digits: $(STAMP) ## What fusing gains on noisy digits, seen and heard
@@ -83,6 +83,9 @@ bench-digits: $(STAMP) ## How long a comparison of every fusion takes, start to 
 bench-interactions: $(STAMP) ## Which merges find information that only both modalities together hold
 	@$(BIN)/python benchmarks/interactions.py --set interactions-synergy --seeds 2 \
 	  --json benchmarks/results/interactions.json
+
+bench-views: $(STAMP) ## Which methods see how two views pair, which no pooled summary tells
+	@$(BIN)/python benchmarks/two_view.py
 
 docs: $(STAMP) ## The documentation, into site/
 	@$(BIN)/python docs/generate.py --check

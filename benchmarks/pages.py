@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from textwrap import indent
 
-from tables import render
+import exchange_tables
+import tables
 
 __all__ = ["main", "renewed"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "measured.md"
 RESULTS = Path(__file__).parent / "results"
+_RENDER = {"exchange": exchange_tables.render}
 _MARKED = re.compile(r"<!-- results: (\w+) -->\n.*?<!-- /results -->", re.DOTALL)
 
 
@@ -28,6 +30,7 @@ def _block(found: re.Match[str]) -> str:
     name = found.group(1)
     results = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
     # Indented: every fenced block of the documentation is run or checked.
+    render = _RENDER.get(name, tables.render)
     return f"<!-- results: {name} -->\n\n{indent(render(results), '    ')}\n<!-- /results -->"
 
 

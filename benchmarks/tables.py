@@ -12,7 +12,9 @@ __all__ = [
     "chunk_table",
     "failures",
     "growth_table",
+    "heading",
     "losses",
+    "marked",
     "product_table",
     "render",
     "speed_table",
@@ -47,15 +49,18 @@ def about(results: Result) -> str:
 def speed_table(rows: Sequence[Result]) -> str:
     """Times and peak memory, one line per part and size, a heading per type and mode."""
     columns = f"{'ours':>9} {'/ plain':>7} {'/ floor':>7}"
-    head = "".join(f"  {title:^25}" for title in ("forward, us", "forward + backward, us", "peak memory, kB"))
+    head = "".join(
+        f"  {column:^25}" for column in ("forward, us", "forward + backward, us", "peak memory, kB")
+    )
     lines = [_LEGEND]
-    for setting, group in groupby(rows, _setting):
-        lines += ["", f"{setting:<49}{head}".rstrip(), f"{'':<49}" + f"  {columns}" * 3]
+    for title, group in groupby(rows, heading):
+        lines += ["", f"{title:<49}{head}".rstrip(), f"{'':<49}" + f"  {columns}" * 3]
         lines += [_speed_line(row) for row in group]
     return "\n".join(lines)
 
 
-def _setting(row: Result) -> str:
+def heading(row: Result) -> str:
+    """Type and mode of a row."""
     return f"{row['dtype']}, {'compiled' if row['compiled'] else 'eager'}"
 
 
@@ -65,11 +70,12 @@ def _speed_line(row: Result) -> str:
 
 
 def _times(times: Mapping[str, Mapping[str, float]]) -> str:
-    ratios = [_marked(times, rival) for rival in ("plain", "floor")]
+    ratios = [marked(times, rival) for rival in ("plain", "floor")]
     return f"{times['ours']['median_s'] * 1e6:>9.1f} {ratios[0]:>7} {ratios[1]:>7}"
 
 
-def _marked(times: Mapping[str, Mapping[str, float]], rival: str) -> str:
+def marked(times: Mapping[str, Mapping[str, float]], rival: str) -> str:
+    """Ours divided by the rival, after a ``~`` if either is unsteady."""
     return f"{'~' if _noisy(times, rival) else ''}{_ratio(times, rival):.2f}"
 
 
@@ -91,7 +97,7 @@ def _bytes(peak: Mapping[str, int] | None) -> str:
 def losses(rows: Sequence[Result]) -> str:
     """How often ours is clearly slower or faster than the plain form, and the worst of each part."""
     found = [
-        (_ratio(row[which], "plain"), row["part"], f"{Size(**row['size'])}, {_setting(row)}, {which}")
+        (_ratio(row[which], "plain"), row["part"], f"{Size(**row['size'])}, {heading(row)}, {which}")
         for row in rows
         for which in PASSES
         if not _noisy(row[which], "plain")
@@ -109,7 +115,7 @@ def losses(rows: Sequence[Result]) -> str:
 
 def failures(rows: Sequence[Result]) -> str:
     """What torch's compiler could not compile: ours, the plain form or the floor."""
-    lines = [f"{row['part']:<27} {_setting(row)}: {row['error']}" for row in rows]
+    lines = [f"{row['part']:<27} {heading(row)}: {row['error']}" for row in rows]
     return "\n".join(["Not in the table, as torch's compiler failed on one of the three:", *lines])
 
 
@@ -145,7 +151,7 @@ def product_table(check: Result) -> str:
     """How far `low_rank` is from its matrix products alone."""
     lines = [f"low_rank, rank {check['rank']}: time / its matrix products alone, {check['limit']} wanted"]
     for row in check["rows"]:
-        cells = [f"{which} {_marked(row[which], 'floor')}" for which in PASSES]
+        cells = [f"{which} {marked(row[which], 'floor')}" for which in PASSES]
         lines.append(f"  {Size(**row['size'])!s:<22} {', '.join(cells)}")
     return "\n".join(lines)
 

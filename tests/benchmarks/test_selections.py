@@ -1,12 +1,18 @@
 """The plain exchanges of channels and tokens agree with ours where something is exchanged."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from fuseloom import Trace, create
+from fuseloom.exchange.channel_exchange import convert_channel_exchange
+from fuseloom.testing.goldens import read_case
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
 
 COUNTS = (2, 3)
 
@@ -55,3 +61,23 @@ def test_tokens(count: int) -> None:
         for name in part.dims:
             part.predictor[name].layers[-1].bias.copy_(torch.tensor([-3.9, 0.0]))
     agree("token_exchange", part, (5, 40, 8))
+
+
+def test_plain_channels_reproduce_the_official_tensors() -> None:
+    case = read_case(GOLDENS / "cen" / "conv_bn_exchange_train.json")
+    weights, names = case.weights, ("x0", "x1")
+    hidden = {
+        name: F.conv2d(
+            case.inputs[name], weights["conv2.module.weight"], stride=case.config["stride"], padding=1
+        ).movedim(1, -1)
+        for name in names
+    }
+    dims = {name: value.shape[-1] for name, value in hidden.items()}
+    official = {n.removeprefix("bn2."): value for n, value in weights.items() if n.startswith("bn2.")}
+    plain = import_module("rivals.selections").PlainChannelExchange(
+        convert_channel_exchange(official, dims), dims
+    )
+    assert case.config["bn_threshold"] == import_module("rivals.selections")._THRESHOLD
+    for index, value in enumerate(plain.train()(hidden)):
+        expected = case.expected[f"output.y{index}"].movedim(1, -1)
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)

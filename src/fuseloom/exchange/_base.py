@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from fuseloom.errors import ModalityError
 from fuseloom.part import Part, zero_masked
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "check_positions"]
 
 
 class Exchange(Part):
@@ -57,3 +58,17 @@ class Exchange(Part):
     @abstractmethod
     def exchange(self, streams: Streams, masks: Masks, *, trace: Trace | None, **reads: Any) -> Streams:
         """The method itself, on checked streams in the order of ``dims``, zero under False."""
+
+
+def check_positions(streams: Streams) -> None:
+    """Make sure that streams of equal width share their positions.
+
+    Raises:
+        ModalityError: they do not.
+    """
+    shapes = [tuple(value.shape) for value in streams.values()]
+    if any(shape != shapes[0] for shape in shapes):  # no set: sizes under export cannot be hashed
+        found = dict(zip(streams, shapes, strict=True))
+        raise ModalityError(
+            f"Streams must share their positions, got {found}. Resample them, or use cross_attention."
+        )

@@ -11,7 +11,7 @@ from fuseloom.exchange._base import Exchange
 from fuseloom.nn.attention import attention_weights
 from fuseloom.nn.bottleneck import join_shared, mean_of_present
 from fuseloom.nn.embed import stack_masks
-from fuseloom.nn.tokens import as_tokens, like_stream
+from fuseloom.nn.tokens import as_tokens, by_length, like_stream
 from fuseloom.nn.vit import ViTBlock, convert_vit_block, run_block
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
@@ -130,7 +130,8 @@ class Bottleneck(Exchange):
     ) -> Streams:
         """The tokens of all modalities through their blocks; those of one block and one length at once."""
         changed: Streams = {}
-        for names in self._groups({name: value.shape[1] for name, (value, _) in joined.items()}):
+        lengths = {name: value.shape[1] for name, (value, _) in joined.items()}
+        for names in by_length(lengths) if self.shared else [[name] for name in lengths]:
             block = layer.get_submodule(_SHARED if self.shared else names[0])
             assert isinstance(block, ViTBlock)
             tokens, mask = _stacked([joined[name] for name in names])
@@ -144,17 +145,6 @@ class Bottleneck(Exchange):
                     trace.scope(name).record("attention", value)
         return {name: changed[name] for name in self.dims}
 
-    def _groups(self, lengths: Mapping[str, int]) -> list[list[str]]:
-        """Modalities that run as one batch: those of equal length, where weights are shared."""
-        groups: list[list[str]] = []
-        for name, length in lengths.items():
-            like = (g for g in groups if self.shared and _surely_equal(lengths[g[0]], length))
-            if (group := next(like, None)) is None:
-                groups.append([name])
-            else:
-                group.append(name)
-        return groups
-
 
 def _stacked(joined: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
     if len(joined) == 1:
@@ -162,15 +152,6 @@ def _stacked(joined: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Te
     mask = stack_masks([mask for _, mask in joined])  # [B, n + N, modality]
     tokens = torch.cat([tokens for tokens, _ in joined])
     return tokens, None if mask is None else torch.cat(mask.unbind(-1))
-
-
-def _surely_equal(length: int, other: int) -> bool:
-    """Whether two lengths are equal, in a compiled graph without making it depend on that they are not."""
-    if not torch.compiler.is_compiling():
-        return length == other
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    return statically_known_true(length == other)
 
 
 def convert_bottleneck(official: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:

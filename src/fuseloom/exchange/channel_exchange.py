@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fuseloom.errors import ModalityError, OptionError
-from fuseloom.exchange._base import Exchange
+from fuseloom.exchange._base import Exchange, check_positions
 from fuseloom.nn.channel_norm import ChannelLayerNorm, MaskedBatchNorm, MaskedInstanceNorm
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
@@ -131,7 +131,7 @@ class ChannelExchange(Exchange):
         scales: Mapping[str, Tensor] | None = None,
         **reads: Any,
     ) -> Streams:
-        _check_positions(streams)
+        check_positions(streams)
         gamma = self._scales(scales)
         values = {name: self._channel_second(value) for name, value in streams.items()}
         kept = {name: mask.reshape(_places(values[name])) for name, mask in masks.items()}
@@ -197,15 +197,6 @@ def _replace(target: str, normal: Streams, masks: Masks, small: Tensor) -> Tenso
 
 def _places(value: Tensor) -> tuple[int, ...]:
     return (value.shape[0], *value.shape[2:])
-
-
-def _check_positions(streams: Streams) -> None:
-    shapes = [tuple(value.shape) for value in streams.values()]
-    if any(shape != shapes[0] for shape in shapes):  # no set: sizes under export cannot be hashed
-        found = dict(zip(streams, shapes, strict=True))
-        raise ModalityError(
-            f"Streams must share their positions, got {found}. Resample them, or use cross_attention."
-        )
 
 
 def _check_options(norm: str | None, threshold: float, weight: float, reduction: str) -> None:

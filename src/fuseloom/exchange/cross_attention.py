@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.exchange._base import Exchange
 from fuseloom.nn import attend, attention_weights
+from fuseloom.nn.tokens import as_tokens, like_stream
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
 
@@ -95,7 +96,7 @@ class CrossAttention(Exchange):
         return nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
 
     def exchange(self, streams: Streams, masks: Masks, *, trace: Trace | None, **reads: Any) -> Streams:
-        tokens = {name: _as_tokens(value) for name, value in streams.items()}
+        tokens = {name: as_tokens(value) for name, value in streams.items()}
         query, key, value = (self._project(part, tokens) for part in (self.query, self.key, self.value))
         mixed = {}
         for target in self.dims:
@@ -109,22 +110,10 @@ class CrossAttention(Exchange):
             if trace is not None and trace.keep_records:
                 weights = attention_weights(query[target], keys, num_heads=self.num_heads, mask=kept)
                 trace.record(f"{target}_from_others", weights)
-        return {n: streams[n] + _as_stream(v, streams[n]) for n, v in self._project(self.out, mixed).items()}
+        return {n: streams[n] + like_stream(v, streams[n]) for n, v in self._project(self.out, mixed).items()}
 
     def _project(self, projections: nn.ModuleDict, tokens: Streams) -> Streams:
         return {name: projections["shared" if self.shared else name](value) for name, value in tokens.items()}
-
-
-def _as_tokens(value: Tensor) -> Tensor:
-    if value.dim() == 2:
-        return value[:, None]
-    return value.flatten(2).transpose(1, 2) if value.dim() == 4 else value  # [B, N, D]
-
-
-def _as_stream(tokens: Tensor, like: Tensor) -> Tensor:
-    if like.dim() == 2:
-        return tokens[:, 0]
-    return tokens.transpose(1, 2).reshape(like.shape) if like.dim() == 4 else tokens
 
 
 def _joint_mask(names: list[str], tokens: Streams, masks: Masks) -> Tensor | None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fuseloom.errors import ModalityError, OptionError
-from fuseloom.exchange._base import Exchange
+from fuseloom.exchange._base import Exchange, check_positions
 from fuseloom.nn.embed import stack_masks
 from fuseloom.nn.masked import masked_softmax
 from fuseloom.nn.relation import pair_scores
@@ -157,7 +157,7 @@ class PixelAttention(Exchange):
 
     def exchange(self, streams: Streams, masks: Masks, *, trace: Trace | None, **reads: Any) -> Streams:
         values = {n: v.movedim(1, -1) if v.dim() == 4 else v for n, v in streams.items()}
-        _check_positions(values)
+        check_positions(streams)
         rows = [value.reshape(-1, self._width) for value in values.values()]
         recorded = trace is not None and trace.keep_records
         step = partial(self._attend, masked=tuple(masks), recorded=recorded)
@@ -330,15 +330,6 @@ def _check_options(
         raise OptionError(f"noise must be at least 0 or None, got {noise}.")
     if chunk is not None and chunk < 1:
         raise OptionError(f"chunk must be at least 1 or None, got {chunk}.")
-
-
-def _check_positions(values: Streams) -> None:
-    shapes = [tuple(value.shape[:-1]) for value in values.values()]
-    if any(shape != shapes[0] for shape in shapes):  # no set: sizes under export cannot be hashed
-        found = dict(zip(values, shapes, strict=True))
-        raise ModalityError(
-            f"Streams must share their positions, got {found}. Resample them, or use cross_attention."
-        )
 
 
 _ROLES = ("query", "key", "value")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fuseloom.errors import ModalityError, OptionError, did_you_mean
 from fuseloom.exchange import Exchange
 from fuseloom.nn import Attended, EncoderBlock, PreNormBlock, attention_weights, first_token_attention
+from fuseloom.nn.tokens import by_length
 from fuseloom.registry import Card
 from fuseloom.types import Masks, Streams, Trace
 
@@ -169,16 +170,8 @@ class ExchangeTransformer(Exchange):
 
     def _groups(self, streams: Streams) -> list[list[str]]:
         """Modalities that run as one batch: those of equal length, where weights are shared."""
-        if not self.shared:
-            return [[name] for name in streams]
-        groups: list[list[str]] = []
-        for name, value in streams.items():
-            like = (g for g in groups if _surely_equal(streams[g[0]].shape[1], value.shape[1]))
-            if (group := next(like, None)) is None:
-                groups.append([name])
-            else:
-                group.append(name)
-        return groups
+        lengths = {name: value.shape[1] for name, value in streams.items()}
+        return by_length(lengths) if self.shared else [[name] for name in lengths]
 
     def _of(self, modules: nn.Module, call: "_Call") -> list[Any]:
         """The module of every group."""
@@ -279,12 +272,3 @@ def _record_attention(
     ]
     for name, value in call.unfold(weights).items():
         trace.scope(name).record("attention", value)
-
-
-def _surely_equal(length: int, other: int) -> bool:
-    """Whether two lengths are equal, in a compiled graph without making it depend on that they are not."""
-    if not torch.compiler.is_compiling():
-        return length == other
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    return statically_known_true(length == other)

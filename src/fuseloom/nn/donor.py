@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ class Donor:
     score: Tensor
     """``[B, N]``, carries no gradient."""
 
-    def move(self, alignment: Alignment | None, count: int) -> Self:
+    def move(self, alignment: Alignment | None, count: int) -> "Donor":
         """The same at the ``count`` places of another stream: the weighted mean of what is aligned to each.
 
         Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ class Pairs:
     """Target tokens."""
 
     @classmethod
-    def take(cls, alignment: Alignment, tokens: Tensor, count: int, mask: Tensor | None = None) -> Self:
+    def take(cls, alignment: Alignment, tokens: Tensor, count: int, mask: Tensor | None = None) -> "Pairs":
         """Read the source token of each pair.
 
         A pair is a hole where its weight is not positive, or where it points at no token or a masked one.
@@ -62,7 +62,7 @@ class Pairs:
         )
 
     @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
+    def join(cls, parts: Sequence["Pairs"]) -> "Pairs":
         """Pairs of several sources with the same targets, in their order."""
         if len(parts) == 1:
             return parts[0]
@@ -76,7 +76,7 @@ class Pairs:
         """Which target tokens are brought anything, bool ``[B, T]``."""
         return self._total() > 0
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Pairs":
         """The same pairs with other values ``[B, P, D]``, of any width."""
         return replace(self, values=function(self.values))
 
@@ -99,7 +99,7 @@ class Pairs:
         own = 1 - share * found[..., None].to(tokens.dtype)
         return self._add(tokens * own, share * brought.to(tokens.dtype))
 
-    def only(self, reduction: Literal["amin", "amax"]) -> Self:
+    def only(self, reduction: Literal["amin", "amax"]) -> "Pairs":
         """Keep of each target token's pairs the one that comes first (``amin``) or last (``amax``)."""
         places = torch.arange(self.target.shape[1], device=self.target.device).expand_as(self.target)
         # No pair that is real is at this place.
