@@ -381,5 +381,7 @@ def test_widths_and_positions_must_be_equal() -> None:
         ModalityError, match=r"^Widths must be equal, got .*\. Give all encoders the same width"
     ):
         PixelAttention({"rgb": 4, "depth": 6})
-    with pytest.raises(ModalityError, match=r"^Streams must share their positions, got .*\(4, 3, 6\).*Resample"):
+    with pytest.raises(
+        ModalityError, match=r"^Streams must share their positions, got .*\(4, 3, 6\).*Resample"
+    ):
         PixelAttention(PAIR)({"rgb": torch.ones(4, 2, 6), "depth": torch.ones(4, 3, 6)})
