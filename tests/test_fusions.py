@@ -189,7 +189,10 @@ def runs() -> list[Any]:
 
 
 def marks(clause: Clause) -> list[pytest.MarkDecorator]:
+    """Those of the clause; compiling takes minutes for all parts, and exporting captures the same graph."""
     found = [getattr(pytest.mark, mark) for mark in clause.marks]
+    if clause.name == "compiles":
+        found.append(pytest.mark.slow)
     no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
     return [*found, no_gpu] if "gpu" in clause.marks else found
 
