@@ -1,0 +1,64 @@
+"""Every stored case of every system: its tensors are reproduced, and a change of any of them is noticed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from fuseloom.testing.goldens import RUNNERS
+from fuseloom.testing.verify import find_cases, verify_case
+
+HOME = Path(__file__).parents[2] / "goldens"
+CASES = sorted(HOME.glob("*/*.json"))
+MANY = 50
+UNUSED = {("vit_unimodal_audio", "input.v")}
+"""Inputs that the official call is given and does not use."""
+INEXACT = {"muse/ct"}
+"""Kinds with stored values of which no more than rounding is left; `test_muse` says what is known of them."""
+
+
+def some_of(names: list[str]) -> list[str]:
+    """Every tenth of the weights of a case that has very many of them; and all else."""
+    weights = [name for name in names if name.startswith("weight.")]
+    left_out = {name for i, name in enumerate(weights) if i % 10} if len(weights) > MANY else set()
+    return [name for name in names if name not in left_out]
+
+
+TENSORS = [(case, n) for case in CASES for n in some_of(list(load_file(case.with_suffix(".safetensors"))))]
+
+
+def name_of(value: object) -> str:
+    return value.stem if isinstance(value, Path) else str(value)
+
+
+def kind_of(case: Path) -> str:
+    return str(json.loads(case.read_text())["kind"])
+
+
+def test_every_kind_has_a_case_here() -> None:
+    assert set(map(kind_of, CASES)) == set(RUNNERS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_official_tensors_are_reproduced(case: Path) -> None:
+    result = verify_case(case)
+    stored = load_file(case.with_suffix(".safetensors")) if case.with_suffix(".safetensors").is_file() else {}
+    assert (result.status, result.reason) == ("ok", "")
+    expected = {name for name in stored if name.split(".")[0] in ("output", "mid", "grad")}
+    assert {check.name for check in result.checks} >= expected
+
+
+@pytest.mark.parametrize("kind", sorted(RUNNERS.keys() - INEXACT))
+def test_official_tensors_of_all_cases_are_reproduced(goldens_dir: Path, kind: str) -> None:
+    cases = [case for case in find_cases([goldens_dir / kind.split("/")[0]]) if kind_of(case) == kind]
+    assert cases
+    assert [(result.path, result.reason) for result in map(verify_case, cases) if result.status != "ok"] == []
+
+
+@pytest.mark.parametrize(("case", "name"), TENSORS, ids=name_of)
+def test_an_altered_tensor_is_noticed(case: Path, name: str, altered: Callable[..., Path]) -> None:
+    result = verify_case(altered(case, name))
+    without_influence = name.removeprefix("weight.") in result.idle or (case.stem, name) in UNUSED
+    assert result.status == ("ok" if without_influence else "failed"), result.reason
