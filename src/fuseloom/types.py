@@ -204,7 +204,8 @@ class Batch:
     """Rows on their way into a model.
 
     ``inputs`` are what encoders read (or streams, where there is no encoder); ``extras`` hold what a card
-    names under ``reads``, tensors or alignments.
+    names under ``reads``, tensors or alignments, and the ``weight`` of rows. Of what has an entry per stream
+    or pair of streams each is an extra of its own, ``scores.text`` or ``alignment.image_from_text``.
     """
 
     inputs: Streams
@@ -260,6 +261,25 @@ class Batch:
         stepwise = value.dim() == 3 or (value.dim() == 2 and not value.is_floating_point())
         shape = value.shape[:2] if stepwise else value.shape[:1]
         return torch.ones(shape, dtype=torch.bool, device=value.device)
+
+    def reads(self, names: Iterable[str]) -> dict[str, Any]:
+        """Those of the extras that a model reads, as its ``forward`` takes them by keyword.
+
+        Example:
+            >>> batch = Batch(inputs={}, extras={"weight": torch.ones(1), "scores.text": torch.zeros(1, 3)})
+            >>> batch.reads(["alignment", "scores"])
+            {'scores': {'text': tensor([[0., 0., 0.]])}}
+        """
+        found: dict[str, Any] = {}
+        for name in names:
+            each = {
+                key.removeprefix(f"{name}."): value
+                for key, value in self.extras.items()
+                if key.startswith(f"{name}.")
+            }
+            found |= {name: each} if each else {}
+            found |= {name: self.extras[name]} if name in self.extras else {}
+        return found
 
     def take(self, rows: Tensor | slice) -> Self:
         """The rows selected by an index tensor or a slice."""

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fuseloom import Batch
 from fuseloom.diagnose.subsets import subset_names, subsets
+from fuseloom.metrics.interval import Interval
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.regression import Regression
 
@@ -42,9 +43,9 @@ def test_a_subset_is_scored_as_if_the_others_were_absent():
 def test_a_drop_is_positive_where_the_score_gets_worse_and_lies_in_its_interval():
     for metric in (METRIC, ("r2", Regression.metrics["r2"])):
         first, *others = subsets(add, rows(), model="sum", metric=metric).scores
-        assert (first.drop, first.low, first.high) == (0, None, None)
+        assert first.drop == Interval(mean=0)
         for one in others:
-            assert 0 < one.low < one.drop < one.high
+            assert 0 < one.drop.low < one.drop.mean < one.drop.high
 
 
 def test_the_interval_is_that_of_the_paired_differences():
@@ -61,18 +62,18 @@ def test_the_interval_is_that_of_the_paired_differences():
     inputs = {"a": torch.zeros(3000, 1), "b": torch.zeros(3000, 1)}
     batch = Batch(inputs=inputs, masks={}, target=torch.from_numpy(target))
     found = subsets(predict, batch, model="one", metric=("accuracy", Classification.metrics["accuracy"]))
-    only_b = found.scores[2]
+    only_b = found.scores[2].drop
     differences = (guesses["a"] == target).astype(float) - (other == target)
-    assert only_b.drop == pytest.approx(differences.mean())
+    assert only_b.mean == pytest.approx(differences.mean())
     half = 1.96 * differences.std() / 3000**0.5
     assert [only_b.low, only_b.high] == pytest.approx(
-        [only_b.drop - half, only_b.drop + half], abs=0.1 * half
+        [only_b.mean - half, only_b.mean + half], abs=0.1 * half
     )
 
 
 def test_a_subset_that_loses_nothing_has_an_interval_of_nothing():
     found = subsets(lambda batch: np.zeros(len(batch)), rows(), model="zero", metric=METRIC)
-    assert {(one.drop, one.low, one.high) for one in found.scores[1:]} == {(0, 0, 0)}
+    assert {one.drop for one in found.scores[1:]} == {Interval(mean=0, low=0, high=0)}
 
 
 def test_models_of_one_modality_stand_beside_it():
@@ -88,7 +89,7 @@ def test_a_metric_that_is_undefined_has_no_interval():
     batch = Batch(inputs={"a": torch.zeros(5, 1), "b": torch.zeros(5, 1)}, masks={}, target=torch.ones(5))
     found = subsets(lambda b: np.zeros(len(b)), batch, model="one", metric=("r2", Regression.metrics["r2"]))
     assert np.isnan(found.scores[1].score)
-    assert (found.scores[1].low, found.scores[1].high) == (None, None)
+    assert (found.scores[1].drop.low, found.scores[1].drop.high) == (None, None)
 
 
 @given(st.integers(1, 9))

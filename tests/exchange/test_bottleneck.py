@@ -182,6 +182,7 @@ def test_unequal_widths_are_refused() -> None:
 
 
 @pytest.mark.compile
+@pytest.mark.slow
 def test_shared_blocks_compile_as_one_graph() -> None:
     part = Bottleneck(dict.fromkeys("ab", 4), shared=True, num_tokens=1)
     compiled = torch.compile(part, fullgraph=True, dynamic=True, backend="aot_eager")

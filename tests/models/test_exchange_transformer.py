@@ -238,6 +238,7 @@ def test_the_contract_of_exchanges_holds(build: Any, clause: Clause) -> None:
 
 
 @pytest.mark.compile
+@pytest.mark.slow
 def test_equal_lengths_run_as_one_batch_compiled_and_exported_too() -> None:
     model, streams = shared(DIMS).eval(), drawn(9, 9)
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")

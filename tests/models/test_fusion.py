@@ -3,9 +3,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fuseloom import Trace, create, registry
+from fuseloom import Alignment, Trace, create, registry
 from fuseloom.encoders import Encoder
 from fuseloom.errors import ModalityError, OptionError
+from fuseloom.exchange import Exchange
 from fuseloom.heads import LinearHead
 from fuseloom.merge import Merge
 from fuseloom.models import FusionModel, ModelConfig, build_model
@@ -40,10 +41,13 @@ class _Step(nn.Module):
         return value * 2 + self.amount, mask
 
 
-class _Double(nn.Module):
-    dims = {"a": 2, "b": 2}
+class _Double(Exchange):
+    card = Card(summary="Ten times all.", interaction="additive", cost="0", parameters="none")
 
-    def forward(self, streams, masks, *, trace):
+    def __init__(self):
+        super().__init__({"a": 2, "b": 2})
+
+    def exchange(self, streams, masks, *, trace):
         return {name: value * 10 for name, value in streams.items()}
 
 
@@ -61,7 +65,7 @@ def test_an_encoder_with_fewer_stages_spreads_them():
     seen = []
 
     class See(_Double):
-        def forward(self, streams, masks, *, trace):
+        def exchange(self, streams, masks, *, trace):
             seen.append({name: value[0, 0].item() for name, value in streams.items()})
             return streams
 
@@ -85,6 +89,34 @@ def test_an_exchange_behind_no_stage_is_refused(stage):
     encoders = {"a": Encoder([_Step(0)], [2]), "b": Encoder([_Step(0)], [2])}
     with pytest.raises(OptionError, match=rf"must stand behind stages 0 to 0, got {stage}"):
         FusionModel(encoders, create("sum", {"a": 2, "b": 2}), nn.Identity(), exchanges={stage: _Double()})
+
+
+def aligned():
+    """Tokens of two modalities as they are, swapped along an alignment, then summed."""
+    encoders = {"a": Encoder([_Step(0)], [2]), "b": Encoder([_Step(0)], [2])}
+    dims = {"a": 2, "b": 2}
+    return FusionModel(
+        encoders,
+        create("sum", dims, pool=None),
+        nn.Identity(),
+        exchanges={0: [create("feature_swap", dims), create("cross_attention", dims)]},
+    )
+
+
+def test_what_an_exchange_reads_is_passed_to_it():
+    model = aligned()
+    assert model.reads == ("alignment",)
+    given = {"a": torch.ones(1, 2, 2), "b": torch.full((1, 2, 2), 5.0)}
+    trace = Trace()
+    model.encode(given, trace=trace, alignment=Alignment.from_pairs([[(0, 1)]]))
+    swapped = {name: trace.records[f"exchange.0.{name}.swapped"].tolist() for name in given}
+    assert swapped == {"a": [[True, False]], "b": [[False, True]]}
+
+
+def test_what_no_exchange_reads_is_refused():
+    given = {"a": torch.ones(1, 2, 2), "b": torch.ones(1, 2, 2)}
+    with pytest.raises(OptionError, match=r"reads 'alignments', only \['alignment'\]. Did you mean 'align"):
+        aligned()(given, alignments=Alignment.from_pairs([[(0, 1)]]))
 
 
 def plain_sum(dims, width):

@@ -67,10 +67,18 @@ def subsets_of(model: str, full: float) -> Subsets:
         model=model,
         metric="accuracy",
         scores=(
-            SubsetScore(modalities=("top", "bottom"), score=full, drop=0.0),
-            SubsetScore(modalities=("top",), score=0.8, drop=full - 0.8, low=0.12, high=0.21, alone=0.881),
+            SubsetScore(modalities=("top", "bottom"), score=full, drop=Interval(mean=0.0)),
             SubsetScore(
-                modalities=("bottom",), score=0.85, drop=full - 0.85, low=0.08, high=0.17, alone=0.916
+                modalities=("top",),
+                score=0.8,
+                drop=Interval(mean=full - 0.8, low=0.12, high=0.21),
+                alone=0.881,
+            ),
+            SubsetScore(
+                modalities=("bottom",),
+                score=0.85,
+                drop=Interval(mean=full - 0.85, low=0.08, high=0.17),
+                alone=0.916,
             ),
         ),
     )

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fuseloom.comparison.result import Comparison, Entry, Interval
+from fuseloom.comparison.result import Comparison, Entry
 from fuseloom.errors import OptionError, RunError
+from fuseloom.metrics.interval import Interval
 from fuseloom.report import from_json, to_json
 
 

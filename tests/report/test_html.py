@@ -10,8 +10,9 @@ from html.parser import HTMLParser
 import pytest
 
 from fuseloom.comparison.findings import Findings
-from fuseloom.comparison.result import Comparison, Entry, Interval, ModalitySummary
+from fuseloom.comparison.result import Comparison, Entry, ModalitySummary
 from fuseloom.errors import MissingExtraError
+from fuseloom.metrics.interval import Interval
 from fuseloom.report import to_html
 
 MakeEntry = Callable[..., Entry]

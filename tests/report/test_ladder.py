@@ -6,6 +6,7 @@ import pytest
 
 from fuseloom.comparison.result import Comparison
 from fuseloom.diagnose.subsets import Subsets, SubsetScore
+from fuseloom.metrics.interval import Interval
 from fuseloom.report.ladder import ladder, subset_name
 
 
@@ -32,8 +33,10 @@ def errors() -> Subsets:
         model="sum",
         metric="rmse",
         scores=(
-            SubsetScore(modalities=("a", "b"), score=1.0, drop=0.0),
-            SubsetScore(modalities=("a",), score=1.5, drop=0.5, low=0.25, high=0.75, alone=1.25),
+            SubsetScore(modalities=("a", "b"), score=1.0, drop=Interval(mean=0.0)),
+            SubsetScore(
+                modalities=("a",), score=1.5, drop=Interval(mean=0.5, low=0.25, high=0.75), alone=1.25
+            ),
         ),
     )
 
@@ -66,7 +69,7 @@ def test_where_lower_is_better_the_interval_lies_on_the_other_side() -> None:
 
 def test_scores_that_are_not_finite_are_said_and_not_drawn() -> None:
     scores = tuple(
-        replace(one, score=math.nan, alone=math.nan, low=None, high=None) for one in errors().scores
+        replace(one, score=math.nan, alone=math.nan, drop=Interval(mean=math.nan)) for one in errors().scores
     )
     drawing = fromstring(ladder(replace(errors(), scores=scores), 2, higher_is_better=True))
     numbers = [text.text for text in drawing.iter("text") if text.attrib["class"] == "number"]

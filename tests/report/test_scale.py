@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from fuseloom.comparison.result import Comparison, Entry, Interval
+from fuseloom.comparison.result import Comparison, Entry
+from fuseloom.metrics.interval import Interval
 from fuseloom.report.scale import in_scale
 
 HIGH = [0.98, 0.97, 0.95]

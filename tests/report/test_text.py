@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from fuseloom.comparison.result import Comparison, Entry, Interval
+from fuseloom.comparison.result import Comparison, Entry
 from fuseloom.diagnose.reliance import Reliance
+from fuseloom.metrics.interval import Interval
 from fuseloom.report import leaderboard_text
 from fuseloom.report.words import columns
 

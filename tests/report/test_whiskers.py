@@ -5,7 +5,8 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
-from fuseloom.comparison.result import Comparison, Entry, Interval
+from fuseloom.comparison.result import Comparison, Entry
+from fuseloom.metrics.interval import Interval
 from fuseloom.report.whiskers import NARROW, WIDE, Layout, whiskers
 
 MakeEntry = Callable[..., Entry]

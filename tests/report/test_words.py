@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuseloom.comparison.result import Comparison, Entry, Interval
+from fuseloom.comparison.result import Comparison, Entry
+from fuseloom.metrics.interval import Interval
 from fuseloom.report import words
 
 

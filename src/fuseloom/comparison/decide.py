@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from fuseloom.comparison.evidence import Evidence
-from fuseloom.comparison.result import Contender, Entry, Interval, Recommendation, Verdict
+from fuseloom.comparison.result import Contender, Entry, Recommendation, Verdict
 from fuseloom.comparison.sentence import Answered, sentence
 from fuseloom.comparison.statistics import ALPHA, Statistics, holm
+from fuseloom.metrics.interval import Interval
 from fuseloom.tasks import Metric
 
 __all__ = ["decide", "ranking", "rows_to_settle"]

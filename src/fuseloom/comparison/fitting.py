@@ -13,6 +13,7 @@ from fuseloom.errors import ModalityError, OptionError
 from fuseloom.models import FusionModel, FusionSpec, build_model
 from fuseloom.models.building import encoder_options
 from fuseloom.train.fit import seeded
+from fuseloom.train.step import apply_model
 
 __all__ = ["taking_part"]
 
@@ -92,7 +93,7 @@ class _Door:
             with seeded(0), torch.inference_mode():
                 model = build_model(candidate.model, self.ready.task).eval()
                 seen = _watch_exchanges(model)
-                model(row.inputs, row.masks)
+                apply_model(model, row)
         except (ModalityError, OptionError) as error:
             return str(error)
         if candidate.name in self.placed and not all(seen):

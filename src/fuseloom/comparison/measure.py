@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fuseloom.tasks import Task
-from fuseloom.train.step import training_loss
+from fuseloom.train.step import apply_model, training_loss
 from fuseloom.types import Batch, Selection
 
 __all__ = ["PeakMemory", "count_parameters", "latency_ms", "median_ms", "training_memory_mb"]
@@ -29,7 +29,7 @@ def latency_ms(model: nn.Module, rows: Batch | Selection) -> float:
 
     def predict() -> None:
         with torch.inference_mode():
-            model(one.inputs, one.masks)
+            apply_model(model, one)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
 

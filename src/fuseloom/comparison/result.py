@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from fuseloom.comparison.findings import Findings
 from fuseloom.diagnose.reliance import Reliance
+from fuseloom.metrics.interval import Interval
 
 __all__ = [
     "FORMAT_VERSION",
@@ -12,7 +13,6 @@ __all__ = [
     "Contender",
     "DataSummary",
     "Entry",
-    "Interval",
     "ModalitySummary",
     "Recommendation",
     "Verdict",
@@ -23,15 +23,6 @@ Verdict = Literal["fusing pays", "fusing does not pay", "these data cannot tell"
 
 FORMAT_VERSION = 1
 """Version of a comparison's JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate with a 95 % confidence interval; ``low`` and ``high`` are None where there is none."""
-
-    mean: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

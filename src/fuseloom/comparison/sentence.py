@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fuseloom.comparison.result import Entry, Interval, Verdict
+from fuseloom.comparison.result import Entry, Verdict
+from fuseloom.metrics.interval import Interval
 
 __all__ = ["Answered", "sentence"]
 

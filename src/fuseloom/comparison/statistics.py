@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.comparison.evidence import Evidence, RunScores, resampled_scores
-from fuseloom.comparison.result import Interval
+from fuseloom.metrics.interval import Interval
 from fuseloom.metrics.regression import OfTarget, pearson, r2
 from fuseloom.tasks import Metric
 

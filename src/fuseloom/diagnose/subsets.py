@@ -1,6 +1,6 @@
 """How good a model is with some of its modalities only: every subset, the others masked as absent."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -9,16 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.diagnose.reliance import hide
-from fuseloom.metrics.resampled import resampled
+from fuseloom.diagnose.resampling import resampled_scores
+from fuseloom.metrics.interval import Interval
 from fuseloom.tasks import Metric
 from fuseloom.types import Batch
 
 __all__ = ["SubsetScore", "Subsets", "subset_names", "subsets"]
 
 Floats = NDArray[np.floating[Any]]
-Scores = NDArray[np.float64]
 
-_MOST_CELLS = 2**22
 _MOST_FOR_ALL = 6
 _NO_MODELS: Mapping[str, Floats] = {}
 
@@ -29,11 +28,9 @@ class SubsetScore:
 
     modalities: tuple[str, ...]
     score: float
-    drop: float
-    """Loss against all modalities in the units of the metric, positive where the score gets worse."""
-    low: float | None = None
-    high: float | None = None
-    """95 % paired bootstrap interval of the drop over rows; None where no resample can be scored."""
+    drop: Interval
+    """Loss against all modalities in the units of the metric, positive where the score gets worse; paired
+    bootstrap over rows."""
     alone: float | None = None
     """Score on the same rows of a model that was trained on this modality alone; None for several."""
 
@@ -91,36 +88,21 @@ def subsets(
     taken = subset_names(tuple(rows.inputs))
     predictions = [predict(_only(rows, subset)) for subset in taken]
     reached = [score.function(guess, target) for guess in predictions]
-    drops = _resampled_drops(predictions, target, score, resamples=resamples, seed=seed)
-    ends = [(None, None), *map(_ends, drops[1:])]
+    drawn = resampled_scores(predictions, target, score, resamples=resamples, seed=seed)
+    drops = [score.better(reached[0]) - score.better(one) for one in reached]
+    lost = [
+        Interval.from_resamples(drop, one) for drop, one in zip(drops[1:], drawn[0] - drawn[1:], strict=True)
+    ]
     scores = tuple(
         SubsetScore(
             modalities=subset,
             score=one,
-            drop=score.better(reached[0]) - score.better(one),
-            low=low,
-            high=high,
+            drop=drop,
             alone=_alone(subset, alone, target, score),
         )
-        for subset, one, (low, high) in zip(taken, reached, ends, strict=True)
+        for subset, one, drop in zip(taken, reached, [Interval(mean=0.0), *lost], strict=True)
     )
     return Subsets(model=model, metric=name, scores=scores)
-
-
-def _resampled_drops(
-    predictions: Sequence[Floats], target: NDArray[Any], metric: Metric, *, resamples: int, seed: int
-) -> Scores:
-    """What each prediction loses against the first on the same resamples, ``[S, R]``."""
-    rows, generator = len(target), np.random.default_rng(seed)
-    step = max(1, _MOST_CELLS // rows)  # a block at a time, so that memory stays small
-    blocks = []
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        counts = generator.multinomial(rows, np.full(rows, 1 / rows), size=size)
-        blocks.append([resampled(metric.function, guess, target, counts) for guess in predictions])
-    scores = metric.better(1.0) * np.concatenate(blocks, axis=1)
-    drops: Scores = scores[0] - scores
-    return drops
 
 
 def _only(rows: Batch, subset: tuple[str, ...]) -> Batch:
@@ -128,14 +110,6 @@ def _only(rows: Batch, subset: tuple[str, ...]) -> Batch:
         if modality not in subset:
             rows = hide(rows, modality)
     return rows
-
-
-def _ends(drops: Scores) -> tuple[float | None, float | None]:
-    defined = drops[np.isfinite(drops)]
-    if len(defined) == 0:
-        return None, None
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _alone(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -41,6 +42,10 @@ class FusionModel(nn.Module):
             or for streams of other widths.
         OptionError: the level of the merge and the kind of head do not fit, or there is no such stage or
             trunk.
+
+    Reads:
+        What the cards of its exchanges name, such as ``alignment``, each about the streams as that exchange
+        meets them; a `Batch` holds it in its ``extras``.
 
     Example:
         >>> import torch
@@ -100,9 +105,10 @@ class FusionModel(nn.Module):
         masks: Mapping[str, Tensor | None] | None = None,
         *,
         trace: Trace | None = None,
+        **reads: Any,
     ) -> Tensor:
         """Outputs ``[B, K]`` of what the encoders read; masks are True where an input is real."""
-        streams, kept = self.encode(inputs, masks, trace=trace)
+        streams, kept = self.encode(inputs, masks, trace=trace, **reads)
         return self.fuse(streams, kept, trace=trace)
 
     def encode(
@@ -111,12 +117,19 @@ class FusionModel(nn.Module):
         masks: Mapping[str, Tensor | None] | None = None,
         *,
         trace: Trace | None = None,
+        **reads: Any,
     ) -> tuple[Streams, Masks]:
         """Streams and masks after all stages and exchanges before the merge.
 
         Raises:
             ModalityError: an input is missing.
+            OptionError: no exchange reads what is passed besides.
         """
+        if unknown := sorted(reads.keys() - set(self.reads)):
+            hint = did_you_mean(unknown[0], self.reads)
+            raise OptionError(
+                f"No exchange of this model reads {unknown[0]!r}, only {list(self.reads)}.{hint}"
+            )
         if missing := sorted(self.encoders.keys() - inputs.keys()):
             raise ModalityError(f"Missing modality {missing}; got {sorted(inputs)}.")
         streams = {name: inputs[name] for name in self.encoders}
@@ -126,8 +139,14 @@ class FusionModel(nn.Module):
             for key, exchange in self.exchanges.items():
                 if _stage(key) == stage:
                     scope = None if trace is None else trace.scope(f"exchange.{key}")
-                    streams = exchange(streams, kept, trace=scope)
+                    given = {name: reads[name] for name in _reads_of(exchange) if name in reads}
+                    streams = exchange(streams, kept, trace=scope, **given)
         return streams, kept
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What may be passed besides inputs and masks: what its exchanges read."""
+        return tuple(dict.fromkeys(name for part in self.exchanges.values() for name in _reads_of(part)))
 
     def fuse(self, streams: Streams, masks: Masks, *, trace: Trace | None = None) -> Tensor:
         """Outputs ``[B, K]`` of encoded streams.
@@ -216,6 +235,11 @@ def _by_stage(exchanges: Mapping[int, Exchange | Sequence[Exchange]], depth: int
         for stage, parts in places.items()
         for place, part in enumerate(parts)
     }
+
+
+def _reads_of(exchange: nn.Module) -> tuple[str, ...]:
+    assert isinstance(exchange, Exchange)
+    return exchange.card.reads
 
 
 def _stage(key: str) -> int:

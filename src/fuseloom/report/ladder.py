@@ -20,7 +20,8 @@ def subset_name(one: SubsetScore, most: int) -> str:
     """What a model was given: ``all modalities``, or names joined by a plus; ``most`` modalities are all.
 
     Example:
-        >>> subset_name(SubsetScore(modalities=("text", "image"), score=0.9, drop=0.0), 3)
+        >>> from fuseloom.metrics.interval import Interval
+        >>> subset_name(SubsetScore(modalities=("text", "image"), score=0.9, drop=Interval(mean=0.1)), 3)
         'text + image'
     """
     several = len(one.modalities) > 1 and len(one.modalities) == most
@@ -58,9 +59,9 @@ def ladder(subsets: Subsets, decimals: int, *, higher_is_better: bool) -> str:
 
 def _ends(one: SubsetScore, full: float, sign: int) -> tuple[float, float]:
     """Where the interval of the difference puts the score, seen from that of all modalities."""
-    if one.low is None or one.high is None:
+    if one.drop.low is None or one.drop.high is None:
         return one.score, one.score
-    low, high = sorted((full - sign * one.high, full - sign * one.low))
+    low, high = sorted((full - sign * one.drop.high, full - sign * one.drop.low))
     return low, high
 
 

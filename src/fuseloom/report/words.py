@@ -5,7 +5,8 @@ import statistics
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from fuseloom.comparison.result import Comparison, Interval
+from fuseloom.comparison.result import Comparison
+from fuseloom.metrics.interval import Interval
 
 __all__ = [
     "ABSENT",

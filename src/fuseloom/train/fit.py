@@ -19,7 +19,7 @@ from fuseloom.tasks import Task
 from fuseloom.train.flat import flat_parameters
 from fuseloom.train.schedule import Schedule, scheduled
 from fuseloom.train.state import FitState, Progress, joined
-from fuseloom.train.step import training_step
+from fuseloom.train.step import apply_model, training_step
 from fuseloom.types import Batch, Selection
 
 __all__ = [
@@ -351,7 +351,7 @@ def _outputs(model: nn.Module, parts: Iterable[Batch]) -> NDArray[Any]:
     training = model.training
     model.eval()
     with torch.inference_mode():
-        outputs = torch.cat([model(part.inputs, part.masks) for part in parts]).cpu()
+        outputs = torch.cat([apply_model(model, part) for part in parts]).cpu()
     model.train(training)
     return outputs.numpy()
 

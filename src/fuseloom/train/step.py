@@ -7,7 +7,22 @@ from fuseloom.tasks import Task
 from fuseloom.train.modality_dropout import drop_modalities
 from fuseloom.types import Batch, Trace
 
-__all__ = ["clip_gradients", "training_loss", "training_step"]
+__all__ = ["apply_model", "clip_gradients", "training_loss", "training_step"]
+
+
+def apply_model(model: nn.Module, batch: Batch, *, trace: Trace | None = None) -> Tensor:
+    """Outputs of a model for the rows of a batch, with those of the extras that the model reads.
+
+    Args:
+        model: Called with inputs and masks; and what its ``reads`` name, where it has that attribute.
+        batch: Rows.
+        trace: For what its parts file; without one nothing is passed.
+    """
+    reads = batch.reads(getattr(model, "reads", ()))
+    if trace is not None:
+        reads["trace"] = trace
+    outputs: Tensor = model(batch.inputs, batch.masks, **reads)
+    return outputs
 
 
 def training_loss(model: nn.Module, batch: Batch, task: Task, *, modality_dropout: float = 0.0) -> Tensor:
@@ -23,7 +38,7 @@ def training_loss(model: nn.Module, batch: Batch, task: Task, *, modality_dropou
     """
     batch = drop_modalities(batch, modality_dropout)
     trace = Trace(keep_records=False)
-    outputs = model(batch.inputs, batch.masks, trace=trace)
+    outputs = apply_model(model, batch, trace=trace)
     weight = batch.extras.get("weight")
     assert batch.target is not None
     assert weight is None or isinstance(weight, Tensor)
