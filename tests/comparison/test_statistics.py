@@ -4,8 +4,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -227,7 +225,9 @@ def test_p_value_is_small_exactly_where_the_interval_leaves_the_bound_out():
     assert estimate.p_below(low - 1e-6) < 0.025 < estimate.p_below(low + 1e-6)
 
 
-@pytest.mark.parametrize("p_values", [[0.03], [0.01, 0.04, 0.03, 0.005, 0.01], [1.0, 0.0, 0.6, 0.2, 0.2, 0.9]])
+@pytest.mark.parametrize(
+    "p_values", [[0.03], [0.01, 0.04, 0.03, 0.005, 0.01], [1.0, 0.0, 0.6, 0.2, 0.2, 0.9]]
+)
 def test_holm_agrees_with_statsmodels(p_values):
     np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], atol=1e-12)
 
