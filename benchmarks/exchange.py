@@ -21,7 +21,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import exchange_tables
@@ -37,16 +36,13 @@ from contest import (
     draw,
     race,
     too_large,
-    without_rival,
 )
 from exchange_checks import CLS, STAGES, Stage, cls_figures, pixel_figures
 from exchange_growth import ATTENTION, Axis, Limits, full_attention, grow
 from probes import saved_bytes
-from program import add_options, effort, prepare, publish, store
+from program import attempt, chosen, effort, part_parser, prepare, publish, say, store
 from timing import environment
-from torch._dynamo.exc import BackendCompilerFailed
 
-import fuseloom
 from fuseloom.registry import card
 
 __all__ = ["FULL", "QUICK", "Plan", "compete", "figures", "growth", "main", "parse", "run", "speed", "takes"]
@@ -128,13 +124,8 @@ def speed(
 ) -> Iterator[dict[str, Any]]:
     """Times and memory; the ``error`` instead, where torch's compiler fails on one of the four."""
     for size, name in product(sizes, names):
-        if not takes(name, size):
-            continue
-        _say(f"{name} {size} {setting.dtype}{' compiled' if setting.compiled else ''}")
-        try:
-            yield compete(name, size, setting, effort)
-        except BackendCompilerFailed as error:
-            yield about(name, size, setting) | {"error": type(error.inner_exception).__name__}
+        if takes(name, size):
+            yield attempt(compete, name, size, setting, effort)
 
 
 def growth(
@@ -143,7 +134,7 @@ def growth(
     """Times and peak memory along every axis, of each exchange and of full attention."""
     for axis in plan.axes:
         for name in [*names, ATTENTION]:
-            _say(f"{name} {axis.name}")
+            say(f"{name} {axis.name}")
             yield grow(name, axis, setting, effort, limits)
 
 
@@ -151,10 +142,10 @@ def figures(names: Sequence[str], plan: Plan, setting: Setting, effort: Effort) 
     """What is promised of the exchanges that are measured."""
     if "pixel_attention" in names:
         for stage in plan.stages:
-            _say(f"pixel_attention stage {stage.number}")
+            say(f"pixel_attention stage {stage.number}")
             yield from pixel_figures(stage, setting, effort)
     if "cls_exchange" in names:
-        _say("cls_exchange figures")
+        say("cls_exchange figures")
         yield from cls_figures(plan.cls, setting, effort)
 
 
@@ -193,29 +184,19 @@ def _rows(
         yield from (("speed", row) for row in speed(names, (plan.representative,), setting, usual))
 
 
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="How far is each exchange from its floor?")
-    known = ",".join(fuseloom.list_fusions(kind="exchange"))
-    parser.add_argument("--exchanges", default=known, help="with commas")
-    parser.add_argument("--compile", action="store_true", help="compiled too, at one size")
+    parser = part_parser("exchange")
     parser.add_argument("--most-seconds", type=float, default=60.0, help="of one pass as sizes grow")
     parser.add_argument("--most-gigabytes", type=float, default=8.0, help="at its peak as sizes grow")
-    add_options(parser)
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "exchange.json")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write the JSON; 1 where an exchange has nothing to be measured against."""
     options = parse(arguments)
-    names = options.exchanges.split(",")
-    if absent := without_rival(names):
-        print(f"No plain formulation in rivals: {', '.join(absent)}.", file=sys.stderr)
+    names = chosen(options.exchanges)
+    if not names:
         return 1
     prepare(options)
     plan = QUICK if options.quick else FULL

@@ -21,7 +21,6 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +28,6 @@ from contest import (
     Effort,
     Setting,
     Size,
-    about,
     build,
     compete,
     contender,
@@ -37,12 +35,10 @@ from contest import (
     peaks,
     steps,
     too_large,
-    without_rival,
 )
-from program import add_options, effort, prepare, publish
+from program import attempt, chosen, effort, part_parser, prepare, publish, say
 from rivals.products import PlainTensorProduct
 from timing import environment, measure
-from torch._dynamo.exc import BackendCompilerFailed
 
 import fuseloom
 from fuseloom.registry import lookup
@@ -154,13 +150,9 @@ def speed(
         for name in names:
             for size in plan.sizes if number == 0 else (plan.representative,):
                 if too_large(name, size):
-                    _say(f"{name} {size}: too large")
+                    say(f"{name} {size}: too large")
                     continue
-                _say(f"{name} {size} {setting.dtype}{' compiled' if setting.compiled else ''}")
-                try:
-                    yield compete(name, size, setting, effort)
-                except BackendCompilerFailed as error:
-                    yield about(name, size, setting) | {"error": type(error.inner_exception).__name__}
+                yield attempt(compete, name, size, setting, effort)
 
 
 def grow(name: str, axis: Axis, setting: Setting, effort: Effort) -> dict[str, Any]:
@@ -190,7 +182,7 @@ def growth(names: Sequence[str], plan: Plan, setting: Setting, effort: Effort) -
         for name in names:
             if axis.name == "rank" and "rank" not in inspect.signature(lookup(name, kind="merge")).parameters:
                 continue
-            _say(f"{name} {axis.name}")
+            say(f"{name} {axis.name}")
             yield grow(name, axis, setting, effort)
 
 
@@ -247,26 +239,16 @@ def run(names: Sequence[str], plan: Plan, options: argparse.Namespace) -> dict[s
     return results
 
 
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="How far is each merge from its floor?")
-    parser.add_argument("--merges", default=",".join(fuseloom.list_fusions(kind="merge")), help="with commas")
-    parser.add_argument("--compile", action="store_true", help="compiled too, at one size")
-    add_options(parser)
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "merge.json")
-    return parser.parse_args(arguments)
+    return part_parser("merge").parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write the JSON; 1 where a merge has nothing to be measured against."""
     options = parse(arguments)
-    names = options.merges.split(",")
-    if absent := without_rival(names):
-        print(f"No plain formulation in rivals: {', '.join(absent)}.", file=sys.stderr)
+    names = chosen(options.merges)
+    if not names:
         return 1
     prepare(options)
     publish(run(names, QUICK if options.quick else FULL, options), options.json)

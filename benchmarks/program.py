@@ -2,22 +2,29 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from contest import Effort
+from contest import Effort, Setting, Size, about, without_rival
 from tables import render
+from torch._dynamo.exc import BackendCompilerFailed
 
-__all__ = ["add_options", "effort", "prepare", "publish", "store"]
+import fuseloom
+
+__all__ = ["attempt", "chosen", "effort", "part_parser", "prepare", "publish", "say", "store"]
 
 _CLOCKS = {"wall": time.perf_counter, "thread": time.thread_time}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Where, how long and from which seed."""
+def part_parser(kind: str) -> argparse.ArgumentParser:
+    """Which merges or exchanges; where, how long and from which seed; and where the JSON goes."""
+    parser = argparse.ArgumentParser(description=f"How far is each {kind} from its floor?")
+    parser.add_argument(f"--{kind}s", default=",".join(fuseloom.list_fusions(kind=kind)), help="with commas")
+    parser.add_argument("--compile", action="store_true", help="compiled too, at one size")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds, to see that it runs")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=25, help="at most, per pass")
@@ -26,6 +33,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clock", choices=sorted(_CLOCKS), default="wall", help=clocks)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    results = Path(__file__).parent / "results"
+    parser.add_argument("--json", type=Path, default=results / f"{kind}.json")
+    return parser
+
+
+def chosen(listed: str) -> list[str]:
+    """Parts named with commas; none, and a word why, where one of them has nothing to be measured against."""
+    names = listed.split(",")
+    if absent := without_rival(names):
+        say(f"No plain formulation in rivals: {', '.join(absent)}.")
+        return []
+    return names
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -44,6 +63,26 @@ def effort(options: argparse.Namespace) -> Effort:
         raise SystemExit("--clock thread needs --device cpu and --threads 1.")
     rounds, seconds = (2, 0.0) if options.quick else (options.rounds, options.seconds)
     return Effort(rounds=rounds, seconds=seconds, clock=_CLOCKS[options.clock])
+
+
+def say(what: str) -> None:
+    """Tell how far the run is, beside its tables."""
+    print(what, file=sys.stderr, flush=True)
+
+
+def attempt(
+    race: Callable[[str, Size, Setting, Effort], dict[str, Any]],
+    name: str,
+    size: Size,
+    setting: Setting,
+    effort: Effort,
+) -> dict[str, Any]:
+    """The row of a race; with its ``error`` instead, where torch's compiler fails on one that takes part."""
+    say(f"{name} {size} {setting.dtype}{' compiled' if setting.compiled else ''}")
+    try:
+        return race(name, size, setting, effort)
+    except BackendCompilerFailed as error:
+        return about(name, size, setting) | {"error": type(error.inner_exception).__name__}
 
 
 def store(results: Mapping[str, Any], path: Path) -> str:

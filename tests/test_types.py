@@ -3,6 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fuseloom.types import Alignment, Batch, Selection, Trace
@@ -96,6 +98,31 @@ def test_gather_keeps_the_dtype_of_the_values(alignment: Alignment) -> None:
     torch.testing.assert_close(low.float(), alignment.gather(values, 3), rtol=0.02, atol=0.02)
 
 
+def test_a_hole_reads_no_token_whatever_it_holds(alignment: Alignment) -> None:
+    values = torch.randn(3, 5, 4)
+    spoilt = values.clone()
+    spoilt[1:, 0] = torch.nan  # holes would read token 0
+    spoilt.requires_grad_()
+    out = alignment.gather(spoilt, 3)
+    torch.testing.assert_close(out, alignment.gather(values, 3))
+    out.sum().backward()
+    assert spoilt.grad is not None
+    assert spoilt.grad.isfinite().all()
+
+
+def test_gradients_of_gather_are_those_of_finite_differences(alignment: Alignment) -> None:
+    values = torch.randn(3, 5, 2, dtype=torch.float64, requires_grad=True)
+    weight = alignment.weight.double().requires_grad_()
+
+    def gathered(values: Tensor, weight: Tensor) -> Tensor:
+        pairs = Alignment(
+            source_index=alignment.source_index, target_index=alignment.target_index, weight=weight
+        )
+        return pairs.gather(values, 3)
+
+    assert torch.autograd.gradcheck(gathered, (values, weight))
+
+
 def test_transpose_swaps_the_two_streams(alignment: Alignment) -> None:
     targets = torch.randn(3, 3, 2)
     swapped = [[(t, s, *w) for s, t, *w in rows] for rows in PAIRS]
@@ -173,6 +200,17 @@ def test_an_alignment_is_an_input_of_an_exported_program(alignment: Alignment) -
     torch.testing.assert_close(program(values, other), other.gather(values, 3))
 
 
+@pytest.mark.compile
+def test_one_exported_program_serves_all_numbers_of_rows_tokens_and_pairs(alignment: Alignment) -> None:
+    rows, tokens, pairs = (torch.export.Dim(name, min=2) for name in ("rows", "tokens", "pairs"))
+    shapes = ({0: rows, 1: tokens}, [{0: rows, 1: pairs}] * 3)
+    example = (torch.randn(3, 5, 4), alignment)
+    program = torch.export.export(Gatherer(), example, dynamic_shapes=shapes).module()
+    other = Alignment.from_pairs([[(1, 2), (1, 0), (3, 3), (6, 1)], [(0, 0, 3.0)]])
+    values = torch.randn(2, 7, 4)
+    torch.testing.assert_close(program(values, other), other.gather(values, 3))
+
+
 def make_batch(rows: int, *, seed: int) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     pairs = [[(row % 3, 1, 0.5), (2, row % 2)] for row in range(rows)]
@@ -219,6 +257,35 @@ def test_take_undoes_collate() -> None:
     first, second = make_batch(2, seed=1), make_batch(3, seed=2)
     again = Batch.collate([first, second]).take(slice(2, 5))
     assert all(value.equal(tensors(second)[name]) for name, value in tensors(again).items())
+
+
+PAIR = st.tuples(st.integers(0, 3), st.integers(0, 2))
+SAMPLES = st.lists(st.lists(PAIR, max_size=4), min_size=1, max_size=3)
+
+
+@given(st.lists(SAMPLES, min_size=1, max_size=4))
+def test_collated_alignments_are_those_of_all_pairs_at_once(samples: list[list[list[tuple[int, int]]]]):
+    parts = [Alignment.from_pairs(pairs) for pairs in samples]
+    held = [Batch(inputs={}, extras={"alignment": part, "weight": part.weight[:, :0]}) for part in parts]
+    both = Batch.collate(held).extras["alignment"]
+    whole = Alignment.from_pairs([pairs for sample in samples for pairs in sample])
+    assert isinstance(both, Alignment)
+    assert both.source_index.equal(whole.source_index)
+    assert both.target_index.equal(whole.target_index)
+    assert both.weight.equal(whole.weight)
+
+
+def test_what_is_no_alignment_must_still_agree_beyond_the_rows() -> None:
+    batches = [Batch(inputs={}, extras={"scores.text": torch.ones(1, count)}) for count in (2, 3)]
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+        Batch.collate(batches)
+
+
+def test_an_alignment_and_a_tensor_are_not_one_entry() -> None:
+    pairs = Alignment.from_pairs([[(0, 1)]])
+    batches = [Batch(inputs={}, extras={"x": value}) for value in (pairs, torch.ones(1, 1))]
+    with pytest.raises(ValueError, match=r"got 'extras.x' in some of them only"):
+        Batch.collate(batches)
 
 
 def test_to_moves_every_entry() -> None:
@@ -333,6 +400,31 @@ def test_a_selection_reads_rows_where_they_are_taken():
     assert taken.target is not None
     assert taken.target.tolist() == [0, 20]
     assert Selection(batch=Batch(inputs=batch.inputs), rows=held.rows).target is None
+
+
+NAMES = st.sets(st.sampled_from(["scores", "score", "keep", "alignment", "weight"]))
+ENDS = st.sets(st.sampled_from(["text", "image", "text_from_image"]))
+
+
+@given(st.dictionaries(st.sampled_from(["scores", "score", "keep", "alignment"]), ENDS), NAMES)
+def test_a_model_is_given_what_it_reads_and_nothing_else(held: dict[str, set[str]], names: set[str]):
+    """An entry without a dot is passed as it is, the others of a name as one dictionary."""
+    extras = {f"{name}.{end}": torch.ones(1) for name, ends in held.items() for end in ends}
+    extras |= {name: torch.zeros(1) for name, ends in held.items() if not ends}
+    found = Batch(inputs={}, extras=extras).reads(names)
+    assert found.keys() == held.keys() & names
+    for name, value in found.items():
+        if held[name]:
+            assert value == {end: extras[f"{name}.{end}"] for end in held[name]}
+        else:
+            assert value is extras[name]
+
+
+def test_an_extra_that_is_whole_and_in_parts_is_refused() -> None:
+    batch = Batch(inputs={}, extras={"scores": torch.ones(1), "scores.text": torch.ones(1)})
+    assert batch.reads(["weight"]) == {}
+    with pytest.raises(ValueError, match=r"^extras must hold 'scores' or one entry each, got both"):
+        batch.reads(["scores"])
 
 
 def test_a_batch_without_inputs_is_on_the_cpu():

@@ -1,7 +1,7 @@
 """The exchanges made of transformers: a crossmodal one per pair, and one per modality with shared tokens."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -9,19 +9,58 @@ from torch.nn import functional as F
 
 from rivals._common import Rivals, linear, named_linears, under, with_tokens
 
-__all__ = ["RIVALS", "PlainBottleneck", "PlainMult", "floor_bottleneck", "floor_mult"]
+__all__ = [
+    "RIVALS",
+    "PlainBottleneck",
+    "PlainCrossmodal",
+    "PlainMult",
+    "floor_bottleneck",
+    "floor_mult",
+    "placed",
+    "placed_unless_zero",
+]
 
 _HEADS = {"mult": 4, "bottleneck": 1}
+
+
+def placed(values: Tensor) -> Tensor:
+    """Tokens scaled, with sines and cosines of their places; a single one, an embedding, scaled alone."""
+    width = values.shape[-1]
+    scaled = values * math.sqrt(width)
+    if values.dim() == 2:
+        return scaled[:, None]
+    half = width // 2
+    place = torch.arange(1, values.shape[1] + 1, device=values.device, dtype=values.dtype)
+    power = torch.arange(half, device=values.device, dtype=values.dtype) / max(half - 1, 1)
+    angle = torch.outer(place, 10_000.0**-power)
+    return scaled + F.pad(torch.cat([angle.sin(), angle.cos()], 1), (0, width % 2))
+
+
+def placed_unless_zero(values: Tensor) -> Tensor:
+    """As the official code: a token whose first feature is zero, padding or not, has no place."""
+    return torch.where(values[..., :1] == 0, values * math.sqrt(values.shape[-1]), placed(values))
 
 
 class PlainMult(nn.Module):
     """For each pair, torch's attention of the target to the source as it was; concatenated, a linear map."""
 
-    def __init__(self, state: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        state: Mapping[str, Tensor],
+        dims: Mapping[str, int],
+        *,
+        num_heads: int = _HEADS["mult"],
+        place: Callable[[Tensor], Tensor] = placed,
+        causal: bool = False,
+    ) -> None:
         super().__init__()
+        self.place = place
         self.embed = named_linears(state, "embed", dims)
         self.encoder = nn.ModuleDict(
-            {pair: _Crossmodal(under(state, f"encoder.{pair}.")) for pair in _pairs(dims)}
+            {
+                pair: PlainCrossmodal(under(state, f"encoder.{pair}."), num_heads, causal=causal)
+                for pair in _pairs(dims)
+            }
         )
         self.out = nn.ModuleDict(
             {
@@ -32,31 +71,51 @@ class PlainMult(nn.Module):
 
     def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
         """``[B, N_m, D_m]`` or ``[B, D_m]`` each to the same."""
-        tokens = {name: _placed(self.embed[name](value)) for name, value in streams.items()}
-        out = []
-        for target, stream in streams.items():
-            joined = [
-                self.encoder[pair](tokens[target], tokens[pair.split("_from_")[1]])
-                for pair in _pairs(tokens, target)
-            ]
-            out.append(stream + self.out[target](torch.cat(joined, 2)).view_as(stream))
-        return out
+        return [
+            streams[name] + self.out[name](joined).view_as(streams[name])
+            for name, joined in self.join(streams).items()
+        ]
+
+    def join(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each target makes of each source, ``[B, N_target, D]``, concatenated over sources."""
+        tokens = {name: self.place(self.embed[name](value)) for name, value in streams.items()}
+        return {
+            target: torch.cat(
+                [
+                    self.encoder[pair](tokens[target], tokens[pair.split("_from_")[1]])
+                    for pair in _pairs(tokens, target)
+                ],
+                2,
+            )
+            for target in tokens
+        }
 
 
-class _Crossmodal(nn.Module):
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
+class PlainCrossmodal(nn.Module):
+    """Layers that all read the same source, or the tokens themselves where there is none; and a norm."""
+
+    def __init__(self, state: Mapping[str, Tensor], num_heads: int, *, causal: bool = False) -> None:
         super().__init__()
+        self.causal = causal
         self.layers = nn.ModuleList(
-            _Layer(under(state, f"layers.{number}."), _PARTS, nn.ReLU(), 1e-5, _HEADS["mult"])
+            _Layer(under(state, f"layers.{number}."), _PARTS, nn.ReLU(), 1e-5, num_heads)
             for number in range(_count(state, "layers."))
         )
         self.norm = _norm(under(state, "norm."), 1e-5)
 
-    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+    def forward(self, target: Tensor, source: Tensor | None = None) -> Tensor:
+        """``[B, N, D]`` to the same."""
+        ahead = _ahead(target, target if source is None else source) if self.causal else None
         for layer in self.layers:
-            target = layer(target, source)
+            target = layer(target, source, ahead)
         out: Tensor = self.norm(target)
         return out
+
+
+def _ahead(target: Tensor, source: Tensor) -> Tensor:
+    """As the official code: what lies behind the diagonal, moved by the difference of the lengths."""
+    queries, keys = target.shape[1], source.shape[1]
+    return torch.ones(queries, keys, dtype=torch.bool, device=target.device).triu(1 + abs(keys - queries))
 
 
 class PlainBottleneck(nn.Module):
@@ -88,7 +147,7 @@ class PlainBottleneck(nn.Module):
         common = self.bottleneck.expand(len(next(iter(tokens.values()))), -1, -1)
         for layer in self.layers:
             joined = {name: torch.cat([common, value], 1) for name, value in tokens.items()}
-            changed = {name: layer[name](value, None) for name, value in joined.items()}
+            changed = {name: layer[name](value) for name, value in joined.items()}
             common = torch.stack([value[:, :count] for value in changed.values()]).mean(0)
             tokens = {name: value[:, count:] for name, value in changed.items()}
         return [value.view_as(streams[name]) for name, value in tokens.items()]
@@ -132,10 +191,10 @@ class _Layer(nn.Module):
         up, down = (linear(part[name]["weight"], part[name]["bias"]) for name in ("up", "down"))
         self.feedforward = nn.Sequential(up, activation, down)
 
-    def forward(self, tokens: Tensor, source: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, source: Tensor | None = None, ahead: Tensor | None = None) -> Tensor:
         asked = self.first(tokens)
         read = asked if source is None else self.first(source)
-        tokens = tokens + self.attention(asked, read, read, need_weights=False)[0]
+        tokens = tokens + self.attention(asked, read, read, need_weights=False, attn_mask=ahead)[0]
         out: Tensor = tokens + self.feedforward(self.second(tokens))
         return out
 
@@ -182,19 +241,6 @@ def _pairs(dims: Mapping[str, object], target: str | None = None) -> Iterator[st
     """``<target>_from_<source>`` of all ordered pairs, or of one target."""
     for one in dims if target is None else (target,):
         yield from (f"{one}_from_{other}" for other in dims if other != one)
-
-
-def _placed(values: Tensor) -> Tensor:
-    """Tokens scaled, with sines and cosines of their places; a single one, an embedding, scaled alone."""
-    width = values.shape[-1]
-    scaled = values * math.sqrt(width)
-    if values.dim() == 2:
-        return scaled[:, None]
-    half = width // 2
-    place = torch.arange(1, values.shape[1] + 1, device=values.device, dtype=values.dtype)
-    power = torch.arange(half, device=values.device, dtype=values.dtype) / max(half - 1, 1)
-    angle = torch.outer(place, 10_000.0**-power)
-    return scaled + F.pad(torch.cat([angle.sin(), angle.cos()], 1), (0, width % 2))
 
 
 def _norm(state: Mapping[str, Tensor], eps: float) -> nn.LayerNorm:

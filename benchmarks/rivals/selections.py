@@ -14,6 +14,8 @@ __all__ = [
     "PlainTokenExchange",
     "floor_channel_exchange",
     "floor_token_exchange",
+    "replaced",
+    "updated",
 ]
 
 _THRESHOLD = 0.02
@@ -58,14 +60,26 @@ class PlainTokenExchange(nn.Module):
     def forward(self, streams: Mapping[str, Tensor]) -> list[Tensor]:
         """``[B, N, D]`` or ``[B, D]`` each to the same."""
         tokens = {name: with_tokens(value) for name, value in streams.items()}
-        scores = {
-            n: self.predictor[n](value).log_softmax(-1).softmax(-1)[..., 0] for n, value in tokens.items()
-        }
-        scaled = {name: value * scores[name][..., None] for name, value in tokens.items()}
-        return [
-            torch.where(scores[n][..., None] >= _THRESHOLD, value, _donated(n, scaled)).view_as(streams[n])
-            for n, value in scaled.items()
-        ]
+        changed = updated(tokens, self.scores(tokens))
+        return [value.view_as(streams[name]) for name, value in changed.items()]
+
+    def scores(self, tokens: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of each token ``[B, N]``, from tokens ``[B, N, D]``."""
+        logits = {name: self.predictor[name](value) for name, value in tokens.items()}
+        return {name: value.log_softmax(-1).softmax(-1)[..., 0] for name, value in logits.items()}
+
+
+def updated(tokens: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As the official code exchanges updates: tokens times their scores, then `replaced`."""
+    return replaced({name: value * scores[name][..., None] for name, value in tokens.items()}, scores)
+
+
+def replaced(tokens: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tokens ``[B, N, D]``, and another modality's where a score ``[B, N]`` is small."""
+    return {
+        name: torch.where(scores[name][..., None] >= _THRESHOLD, value, _donated(name, tokens))
+        for name, value in tokens.items()
+    }
 
 
 def _donated(target: str, scaled: Mapping[str, Tensor]) -> Tensor:

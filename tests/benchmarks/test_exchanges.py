@@ -5,6 +5,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from fuseloom.exchange.cross_attention import CrossAttention
 from fuseloom.exchange.pixel_attention import PixelAttention, convert_pixel_attention
 from fuseloom.testing.goldens import read_case
 
@@ -25,6 +26,25 @@ def test_plain_pixel_attention_reproduces_the_official_tensors(rivals: ModuleTyp
     found = rivals.PlainPixelAttention(state, dims, num_heads=case.config["cross_heads"])(streams)
     for index, value in enumerate(found):
         torch.testing.assert_close(value, case.expected[f"output.y{index}"], rtol=2e-5, atol=2e-5)
+
+
+def test_plain_cross_attention_is_torchs_own_with_its_weights(rivals: ModuleType) -> None:
+    """No official code has it; the oracle is torch's attention, computed through its weights."""
+    dims, lengths = {"text": 6, "audio": 6, "video": 6}, (3, 5, 4)
+    state = CrossAttention(dims).state_dict()
+    streams = {n: torch.randn(2, length, 6) for n, length in zip(dims, lengths, strict=True)}
+    found = rivals.PlainCrossAttention(state, dims)(streams)
+    for target, value in zip(dims, found, strict=True):
+        others = [name for name in dims if name != target]
+        keys, values = (
+            torch.cat([streams[n] @ state[f"{role}.{n}.weight"].T for n in others], 1)
+            for role in ("key", "value")
+        )
+        oracle = torch.nn.MultiheadAttention(6, 1, bias=False, batch_first=True)
+        same = torch.cat([state[f"query.{target}.weight"], torch.eye(6), torch.eye(6)])
+        oracle.load_state_dict({"in_proj_weight": same, "out_proj.weight": state[f"out.{target}.weight"]})
+        update, _ = oracle(streams[target], keys, values, need_weights=True)
+        torch.testing.assert_close(value, streams[target] + update)
 
 
 def test_the_floor_of_pixel_attention_is_sixteen_products_into_given_memory(rivals: ModuleType) -> None:

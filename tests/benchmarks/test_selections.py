@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from fuseloom import Trace, create
 from fuseloom.exchange.channel_exchange import convert_channel_exchange
-from fuseloom.testing.goldens import read_case
+from fuseloom.exchange.token_exchange import convert_token_exchange
+from fuseloom.testing.goldens import GoldenCase, read_case
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -81,3 +82,68 @@ def test_plain_channels_reproduce_the_official_tensors() -> None:
     for index, value in enumerate(plain.train()(hidden)):
         expected = case.expected[f"output.y{index}"].movedim(1, -1)
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
+
+
+def check(case: GoldenCase, found: dict[str, torch.Tensor]) -> None:
+    for name, value in found.items():
+        limit = case.tolerance(name)
+        torch.testing.assert_close(value, case.expected[name], rtol=limit.rtol, atol=limit.atol)
+
+
+def pulled(case: GoldenCase, out: dict[str, torch.Tensor], sources: dict[str, torch.Tensor]) -> Any:
+    """Gradients of the outputs times their cotangents, under the names of the case."""
+    total = torch.stack([(v * case.inputs[f"cotangent{i}"]).sum() for i, v in enumerate(out.values())]).sum()
+    found = torch.autograd.grad(total, list(sources.values()))
+    return {f"grad.{name}": value for name, value in zip(sources, found, strict=True)}
+
+
+def leaves(case: GoldenCase, stem: str) -> dict[str, torch.Tensor]:
+    return {f"{stem}{i}": case.inputs[f"{stem}{i}"].clone().requires_grad_() for i in range(2)}
+
+
+def test_plain_scores_reproduce_the_official_predictor() -> None:
+    case = read_case(GOLDENS / "tokenfusion" / "score_predictor_d22_odd.json")
+    streams = leaves(case, "x")
+    dims = {name: value.shape[-1] for name, value in streams.items()}
+    state = convert_token_exchange(case.weights, dims)
+    plain = import_module("rivals.selections").PlainTokenExchange(state, dims).eval()
+    scores = plain.scores(streams)
+    found = {f"output.mask{i}": value for i, value in enumerate(scores.values())}
+    check(case, found | {"output.l1": torch.stack([value.sum() for value in scores.values()]).sum()})
+
+
+def test_plain_updates_reproduce_the_official_attention() -> None:
+    """The plain form exchanges what attention, as torch computes it, adds to tokens that are scored low."""
+    case = read_case(GOLDENS / "tokenfusion" / "attention_sr1.json")
+    streams, masks = leaves(case, "x"), leaves(case, "mask")
+    official = {key.replace(".module", ""): value for key, value in case.weights.items()}
+    attention = torch.nn.MultiheadAttention(case.config["dim"], case.config["num_heads"], batch_first=True)
+    packed = {
+        f"in_proj_{kind}": torch.cat([official[f"{role}.{kind}"] for role in ("q", "kv")])
+        for kind in ("weight", "bias")
+    }
+    attention.load_state_dict(packed | {f"out_proj.{k}": official[f"proj.{k}"] for k in ("weight", "bias")})
+    updates = {name: attention(x, x, x, need_weights=False)[0] for name, x in streams.items()}
+    scores = dict(zip(streams, masks.values(), strict=True))
+    assert all(0 < (value < case.config["mask_threshold"]).float().mean() < 1 for value in masks.values())
+    out = import_module("rivals.selections").updated(updates, scores)
+    found = {f"output.y{i}": value for i, value in enumerate(out.values())}
+    check(case, found | pulled(case, out, streams | masks))
+
+
+def check_tokens(path: Path) -> None:
+    case = read_case(path)
+    streams = leaves(case, "x")
+    scores = {name: case.inputs[f"mask{i}"] for i, name in enumerate(streams)}
+    out = import_module("rivals.selections").replaced(streams, scores)
+    found = {f"output.y{i}": value for i, value in enumerate(out.values())}
+    check(case, found | pulled(case, out, streams))
+
+
+def test_plain_tokens_are_the_official_ones_to_the_last_bit() -> None:
+    check_tokens(GOLDENS / "tokenfusion" / "token_exchange_mix.json")
+
+
+@pytest.mark.parametrize("stem", ["all_keep", "all_swap", "one_way"])
+def test_plain_tokens_are_so_in_the_other_goldens_too(goldens_dir: Path, stem: str) -> None:
+    check_tokens(goldens_dir / "tokenfusion" / f"token_exchange_{stem}.json")

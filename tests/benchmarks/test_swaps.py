@@ -44,14 +44,25 @@ def test_plain_feature_swap_reproduces_the_specified_tensors(swaps: Any, stem: s
         torch.testing.assert_close(value, case.expected[f"output.{name}"], rtol=1e-4, atol=1e-5)
 
 
-def test_plain_modality_shift_reproduces_the_official_tensors(swaps: Any) -> None:
-    case = read_case(GOLDENS / "lecture" / "mag__edge_zero_norm.json")
+def check_shift(swaps: Any, path: Path) -> None:
+    case = read_case(path)
     streams = {name: case.inputs[name] for name in ("text_embedding", "visual", "acoustic")}
     state = convert_modality_shift(case.weights, {"visual": "v", "acoustic": "a"})
     dims = {name: value.shape[2] for name, value in streams.items()}
     out, *others = swaps.PlainModalityShift(state, dims, beta=case.config["beta_shift"])(streams)
     torch.testing.assert_close(out, case.expected["output.y"], rtol=1e-5, atol=1e-6)
     assert others[0] is streams["visual"]
+
+
+def test_plain_modality_shift_reproduces_the_official_tensors(swaps: Any) -> None:
+    check_shift(swaps, GOLDENS / "lecture" / "mag__edge_zero_norm.json")
+
+
+@pytest.mark.parametrize("stem", ["beta1", "beta1e-3"])
+def test_plain_modality_shift_reproduces_the_other_goldens_too(
+    swaps: Any, goldens_dir: Path, stem: str
+) -> None:
+    check_shift(swaps, goldens_dir / "lecture" / f"mag__eval_{stem}.json")
 
 
 def test_the_pairs_of_the_race_swap_a_quarter_of_the_tokens(swaps: Any) -> None:

@@ -12,22 +12,6 @@ DIMS = {"text": 4, "audio": 6, "video": 5}
 Array = NDArray[np.float64]
 
 
-@pytest.fixture
-def streams() -> dict[str, Tensor]:
-    """Tokens, an embedding and a feature map."""
-    return {"text": torch.randn(4, 3, 4), "audio": torch.randn(4, 6), "video": torch.randn(4, 5, 2, 3)}
-
-
-@pytest.fixture
-def masks() -> dict[str, Tensor]:
-    """Samples with everything, with text alone, with one pixel of the video missing, with nothing."""
-    text = torch.tensor([[True] * 3, [True, False, True], [True] * 3, [False] * 3])
-    video = torch.ones(4, 2, 3, dtype=torch.bool)
-    video[2, 0, 1] = False
-    video[[1, 3]] = False
-    return {"text": text, "audio": torch.tensor([True, False, True, False]), "video": video}
-
-
 def tokens(value: Tensor) -> Array:
     wide = value.detach().double()
     if wide.dim() == 2:
@@ -112,12 +96,15 @@ def test_records_are_distributions_over_the_others_real_tokens(
 ) -> None:
     trace = Trace()
     CrossAttention(DIMS, num_heads=2)(streams, masks, trace=trace)
-    assert list(trace.records) == [f"{name}_from_others" for name in DIMS]
+    assert [n for n in trace.records if n.endswith("others")] == [f"{name}_from_others" for name in DIMS]
     weights = trace.records["text_from_others"]  # one token of audio, six of video
     kept = torch.cat([masks["audio"][:, None], masks["video"].flatten(1)], 1)
     assert weights.shape == (4, 2, 3, 7)
     torch.testing.assert_close(weights.sum(-1), kept.any(1).float()[:, None, None].expand(4, 2, 3))
     assert (weights > 0).equal(kept[:, None, None].expand_as(weights))
+    assert trace.records["text_from_others.of.audio"].equal(kept & (torch.arange(7) == 0))
+    assert trace.records["text_from_others.of.video"].equal(kept & (torch.arange(7) > 0))
+    assert trace.records["video_from_others.asked"].equal(masks["video"].flatten(1))
 
 
 def test_records_explain_the_output(streams: dict[str, Tensor]) -> None:

@@ -13,22 +13,6 @@ from fuseloom.types import Trace
 DIMS = {"text": 4, "audio": 6, "video": 5}
 
 
-@pytest.fixture
-def streams() -> dict[str, Tensor]:
-    """Tokens, an embedding and a feature map."""
-    return {"text": torch.randn(4, 3, 4), "audio": torch.randn(4, 6), "video": torch.randn(4, 5, 2, 3)}
-
-
-@pytest.fixture
-def masks() -> dict[str, Tensor]:
-    """Samples with everything, with text alone, with one pixel of the video missing, with nothing."""
-    text = torch.tensor([[True] * 3, [True, False, True], [True] * 3, [False] * 3])
-    video = torch.ones(4, 2, 3, dtype=torch.bool)
-    video[2, 0, 1] = False
-    video[[1, 3]] = False
-    return {"text": text, "audio": torch.tensor([True, False, True, False]), "video": video}
-
-
 def plain_pair(part: Mult, pair: str, target: Tensor, source: Tensor) -> Tensor:
     """A crossmodal transformer of torch's own layers, on one sample whose tokens are all real."""
     state = part.state_dict()
@@ -169,9 +153,12 @@ def test_records_are_distributions_over_the_source_s_real_tokens(
 ) -> None:
     trace = Trace()
     Mult(DIMS, hidden=(8,), num_heads=2)(streams, masks, trace=trace)
-    assert set(trace.records) == {f"{t}_from_{s}.layer.0.attention" for t, s in permutations(DIMS, 2)}
+    attention = {name for name in trace.records if name.endswith("attention")}
+    assert attention == {f"{t}_from_{s}.layer.0.attention" for t, s in permutations(DIMS, 2)}
     weights = trace.records["text_from_video.layer.0.attention"]
     kept = masks["video"].flatten(1)
+    assert trace.records["text_from_video.layer.of.video"].equal(kept)
+    assert trace.records["video_from_text.layer.asked"].equal(kept)
     assert weights.shape == (4, 2, 3, 6)
     torch.testing.assert_close(weights.sum(-1), kept.any(1).float()[:, None, None].expand(4, 2, 3))
     assert (weights > 0).equal(kept[:, None, None].expand_as(weights))

@@ -1,19 +1,26 @@
+from functools import partial
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from fuseloom import Alignment, Trace, create, registry
+from fuseloom import Alignment, Batch, Trace, create, registry
 from fuseloom.encoders import Encoder
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.exchange import Exchange
 from fuseloom.heads import LinearHead
 from fuseloom.merge import Merge
 from fuseloom.models import FusionModel, ModelConfig, build_model
+from fuseloom.models.exchange_transformer import ExchangeTransformer
+from fuseloom.nn import PreNormBlock
 from fuseloom.registry import Card
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.multilabel import Multilabel
 from fuseloom.tasks.regression import Regression
+from fuseloom.train.step import apply_model
 
 ENCODERS = {"text": {"kind": "embedding", "in_dim": 6}, "audio": {"kind": "embedding", "in_dim": 4}}
 
@@ -58,6 +65,19 @@ def test_stages_and_exchanges_run_in_their_order():
     streams, _ = model.encode({"a": torch.ones(1, 2), "b": torch.ones(1, 2)})
     assert streams["a"].tolist() == [[(3 * 10 * 2 + 3) * 10] * 2]
     assert streams["b"].tolist() == [[(1 * 2 + 5) * 10 * 10] * 2]
+
+
+def test_up_to_the_first_exchange_each_modality_is_alone_and_from_there_all_runs_together():
+    encoders = {name: Encoder([_Step(1), _Step(3), _Step(5)], [2] * 3) for name in "ab"}
+    merge = create("sum", {"a": 2, "b": 2})
+    model = FusionModel(encoders, merge, nn.Identity(), exchanges={1: _Double(), 2: _Double()})
+    alone, masks = model.encode_alone({"a": torch.ones(1, 2), "b": torch.zeros(1, 2)})
+    assert {name: value[0, 0].item() for name, value in alone.items()} == {"a": 3 * 2 + 3, "b": 1 * 2 + 3}
+    together, _ = model.encode_together(alone, masks)
+    assert {name: value[0, 0].item() for name, value in together.items()} == {"a": 1850, "b": 1050}
+    plain = FusionModel(encoders, merge, nn.Identity())
+    everything, masks = plain.encode_alone({"a": torch.ones(1, 2), "b": torch.zeros(1, 2)})
+    assert plain.encode_together(everything, masks)[0]["a"].equal(everything["a"])
 
 
 def test_an_encoder_with_fewer_stages_spreads_them():
@@ -117,6 +137,79 @@ def test_what_no_exchange_reads_is_refused():
     given = {"a": torch.ones(1, 2, 2), "b": torch.ones(1, 2, 2)}
     with pytest.raises(OptionError, match=r"reads 'alignments', only \['alignment'\]. Did you mean 'align"):
         aligned()(given, alignments=Alignment.from_pairs([[(0, 1)]]))
+
+
+def between(*exchanges):
+    """Two modalities of tokens, an exchange behind each of as many stages, none of which changes a token."""
+    encoders = {name: Encoder([_Step(0)] * len(exchanges), [4] * len(exchanges)) for name in "ab"}
+    merge = create("sum", {"a": 4, "b": 4}, dim=4)
+    return FusionModel(encoders, merge, nn.Identity(), exchanges=dict(enumerate(exchanges))).eval()
+
+
+def test_exchanges_behind_two_stages_read_the_same_alignment():
+    """One that swaps back what the other has swapped."""
+    dims = {"a": 4, "b": 4}
+    model = between(create("feature_swap", dims), create("feature_swap", dims))
+    assert model.reads == ("alignment",)
+    inputs, trace = {"a": torch.randn(2, 3, 4), "b": torch.randn(2, 5, 4)}, Trace()
+    pairs = {"b_from_a": Alignment.from_pairs([[(0, 4), (2, 1)], []])}
+    streams, _ = model.encode(inputs, trace=trace, alignment=pairs)
+    torch.testing.assert_close(streams, {name: 4 * value for name, value in inputs.items()})
+    for stage in "01":
+        assert trace.records[f"exchange.{stage}.b.swapped"][0].tolist() == [False, True, False, False, True]
+
+
+def test_a_stack_of_blocks_between_stages_reads_where_to_attend():
+    dims = {"a": 4, "b": 4}
+    stack = ExchangeTransformer(dims, num_layers=1, block=partial(PreNormBlock, num_heads=2))
+    model = between(stack)
+    assert model.reads == ("attended",)
+    inputs = {name: torch.randn(2, 3, 4) for name in dims}
+    attended = {"a": torch.tensor([[True, False, False], [True, True, False]])}
+    held = Batch(inputs=inputs, extras={"attended.a": attended["a"]})
+    alone = stack({name: 2 * value for name, value in inputs.items()}, attended=attended)
+    torch.testing.assert_close(apply_model(model, held), model.fuse(alone, {}))
+    assert not torch.allclose(apply_model(model, held), model(inputs))
+
+
+def test_what_a_block_gets_is_nothing_that_is_given_between_stages():
+    """A batch may hold it for another model; here the call would have two arguments of one name."""
+    model = between(create("token_exchange", {"a": 4, "b": 4}))
+    assert model.reads == ("keep", "alignment")
+    inputs = {"a": torch.randn(2, 3, 4), "b": torch.randn(2, 3, 4)}
+    held = Batch(inputs=inputs, extras={f"inputs.{name}": torch.randn(2, 3, 4) for name in "ab"})
+    torch.testing.assert_close(apply_model(model, held), model(inputs))
+    keep = {name: torch.tensor([[1.0, 0.0, 1.0]]).expand(2, -1) for name in "ab"}
+    held = Batch(inputs=inputs, extras={f"keep.{name}": value for name, value in keep.items()})
+    torch.testing.assert_close(apply_model(model, held), model(inputs, keep=keep))
+    assert not torch.allclose(apply_model(model, held), model(inputs))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=8))
+def test_rows_are_predicted_with_their_own_alignment(rows):
+    """Whichever rows of a batch are taken, each has the output that it has in the whole batch."""
+    generator = torch.Generator().manual_seed(0)
+    shape = {"a": (6, 3, 4), "b": (6, 5, 4)}
+    held = Batch(
+        inputs={name: torch.randn(size, generator=generator) for name, size in shape.items()},
+        extras={"alignment": Alignment.from_pairs([[(0, 4)], [], [(2, 0), (1, 3)], [(1, 1)], [], [(2, 2)]])},
+    )
+    torch.manual_seed(0)
+    model = between(create("feature_swap", {"a": 4, "b": 4}), create("cross_attention", {"a": 4, "b": 4}))
+    index = torch.tensor(rows)
+    torch.testing.assert_close(apply_model(model, held.take(index)), apply_model(model, held)[index])
+
+
+@pytest.mark.compile
+def test_an_exported_model_takes_an_alignment():
+    model = between(create("feature_swap", {"a": 4, "b": 4}))
+    inputs = {"a": torch.randn(2, 3, 4), "b": torch.randn(2, 5, 4)}
+    masks = {"a": torch.ones(2, 3, dtype=torch.bool), "b": torch.ones(2, 5, dtype=torch.bool)}
+    first, other = (Alignment.from_pairs(pairs) for pairs in ([[(0, 1)], [(1, 1)]], [[(2, 4)], []]))
+    program = torch.export.export(model, (inputs, masks), {"alignment": first}).module()
+    found = program(inputs, masks, alignment=other)
+    torch.testing.assert_close(found, model(inputs, masks, alignment=other))
+    assert not torch.allclose(found, model(inputs, masks, alignment=first))
 
 
 def plain_sum(dims, width):
@@ -295,7 +388,8 @@ def test_trace_files_records_under_the_place_of_the_part():
     trace = Trace()
     model, given = build(), rows()
     torch.testing.assert_close(model(given, trace=trace), model(given))
-    assert sorted(trace.records) == ["exchange.0.audio_from_others", "exchange.0.text_from_others"]
+    weights = sorted(name for name in trace.records if name.endswith("_others"))
+    assert weights == ["exchange.0.audio_from_others", "exchange.0.text_from_others"]
 
 
 def test_a_missing_input_is_named():

@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fuseloom import Alignment, Batch
 from fuseloom.errors import MissingExtraError, OptionError, RunError
 from fuseloom.models import ModelConfig, build_model
+from fuseloom.tasks.classification import Classification
 from fuseloom.train import callbacks, trainer
 from fuseloom.train.fit import FitConfig, fit
 from fuseloom.train.trainer import TrainerConfig, fit_with_trainer
@@ -48,6 +50,32 @@ def test_both_loops_give_the_same_weights_bit_for_bit(problem, tmp_path, options
     assert torch.get_rng_state().equal(state)
     assert not by_lightning.training
     assert len({value.untyped_storage().data_ptr() for value in by_lightning.parameters()}) > 1
+
+
+def test_both_loops_give_a_model_the_extras_that_it_reads(tmp_path):
+    """Which token counts only the alignment says; a pair is missing from every third row."""
+    encoder, generator = {"kind": "embedding", "in_dim": 2}, torch.Generator().manual_seed(0)
+    rows, place = torch.randn(90, 3, 2, generator=generator), torch.arange(90) % 4
+    held = Batch(
+        inputs={"text": rows, "mark": torch.ones(90, 1, 2)},
+        extras={
+            "alignment": Alignment.from_pairs([[(int(p), 0)] * int(p < 3) for p in place]),
+            "weight": torch.rand(90, generator=generator),
+        },
+        target=(rows[torch.arange(90), place % 3, 0] > 0).long(),
+    )
+    task = Classification(["no", "yes"])
+    model = ModelConfig(encoders={"text": encoder, "mark": encoder}, fusion="feature_swap+concat", dim=8)
+
+    def problem(batch):
+        return (lambda: build_model(model, task)), batch, batch, task
+
+    plain, told = fit(*problem(held), FIT)
+    by_lightning, also_told = by_trainer(problem(held), tmp_path)
+    assert same(plain, by_lightning)
+    assert replace(told, train_s=0.0) == replace(also_told, train_s=0.0)
+    unpaired = {"alignment": Alignment.from_pairs([[]] * 90), "weight": held.extras["weight"]}
+    assert not same(plain, fit(*problem(replace(held, extras=unpaired)), FIT)[0])
 
 
 def saved_after_each_step(monkeypatch, tmp_path, run):

@@ -44,8 +44,9 @@ class FusionModel(nn.Module):
             trunk.
 
     Reads:
-        What the cards of its exchanges name, such as ``alignment``, each about the streams as that exchange
-        meets them; a `Batch` holds it in its ``extras``.
+        What the cards of its exchanges name, such as ``alignment``, about the streams as the exchanges meet
+        them; all that read one name get the same. A `Batch` holds it in its ``extras``. Not ``inputs``,
+        which are what a block gets: between stages there is none.
 
     Example:
         >>> import torch
@@ -84,6 +85,7 @@ class FusionModel(nn.Module):
         behind = _by_stage(exchanges or {}, self.depth)
         self.exchanges = nn.ModuleDict(behind)
         """Stage, or stage and place behind it (``2_1``), -> exchange."""
+        self._first_meeting = min(map(_stage, behind), default=self.depth - 1)
         self.merge = merge
         _check_level(merge, head, trunk)
         self.decisions = nn.ModuleDict(head if isinstance(head, Mapping) else {})
@@ -125,23 +127,47 @@ class FusionModel(nn.Module):
             ModalityError: an input is missing.
             OptionError: no exchange reads what is passed besides.
         """
+        streams, kept = self.encode_alone(inputs, masks)
+        return self.encode_together(streams, kept, trace=trace, **reads)
+
+    def encode_alone(
+        self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor | None] | None = None
+    ) -> tuple[Streams, Masks]:
+        """Streams and masks before the first exchange; up to there no modality meets another.
+
+        Raises:
+            ModalityError: an input is missing.
+        """
+        if missing := sorted(self.encoders.keys() - inputs.keys()):
+            raise ModalityError(f"Missing modality {missing}; got {sorted(inputs)}.")
+        streams = {name: inputs[name] for name in self.encoders}
+        kept = {n: mask for n, mask in (masks or {}).items() if n in streams and mask is not None}
+        for stage in range(self._first_meeting + 1):
+            streams, kept = self._run_stage(stage, streams, kept)
+        return streams, kept
+
+    def encode_together(
+        self, streams: Streams, masks: Masks, *, trace: Trace | None = None, **reads: Any
+    ) -> tuple[Streams, Masks]:
+        """Streams and masks before the merge, from those of `encode_alone`.
+
+        Raises:
+            OptionError: no exchange reads what is passed besides.
+        """
         if unknown := sorted(reads.keys() - set(self.reads)):
             hint = did_you_mean(unknown[0], self.reads)
             raise OptionError(
                 f"No exchange of this model reads {unknown[0]!r}, only {list(self.reads)}.{hint}"
             )
-        if missing := sorted(self.encoders.keys() - inputs.keys()):
-            raise ModalityError(f"Missing modality {missing}; got {sorted(inputs)}.")
-        streams = {name: inputs[name] for name in self.encoders}
-        kept = {n: mask for n, mask in (masks or {}).items() if n in streams and mask is not None}
-        for stage in range(self.depth):
-            streams, kept = self._run_stage(stage, streams, kept)
+        for stage in range(self._first_meeting, self.depth):
+            if stage > self._first_meeting:
+                streams, masks = self._run_stage(stage, streams, masks)
             for key, exchange in self.exchanges.items():
                 if _stage(key) == stage:
                     scope = None if trace is None else trace.scope(f"exchange.{key}")
                     given = {name: reads[name] for name in _reads_of(exchange) if name in reads}
-                    streams = exchange(streams, kept, trace=scope, **given)
-        return streams, kept
+                    streams = exchange(streams, masks, trace=scope, **given)
+        return streams, masks
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -237,9 +263,10 @@ def _by_stage(exchanges: Mapping[int, Exchange | Sequence[Exchange]], depth: int
     }
 
 
-def _reads_of(exchange: nn.Module) -> tuple[str, ...]:
+def _reads_of(exchange: nn.Module) -> list[str]:
+    """What an exchange that stands between stages can be given."""
     assert isinstance(exchange, Exchange)
-    return exchange.card.reads
+    return [name for name in exchange.card.reads if name != "inputs"]
 
 
 def _stage(key: str) -> int:
