@@ -6,6 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from fuseloom.cli.group import fuseloom
+from fuseloom.cli.recipe import emap_table_text
+from fuseloom.comparison.emap_table import Column, EmapTable, Published
+from fuseloom.metrics.interval import Interval
 
 QUICK = ["--set", "fit.max_epochs=2", "--set", "trainer.accelerator=cpu", "--set", "model.dim=8"]
 
@@ -91,6 +94,27 @@ def test_recipes_are_listed_and_printed():
     assert run("recipe").stdout.startswith("digits  ")
     assert "sources:" in run("recipe", "digits").stdout
     assert "Did you mean 'digits'?" in run("recipe", "digit").stderr
+
+
+def test_experiments_stand_beside_the_recipes_and_run_on_data(tmp_path):
+    assert "emap-table" in run("recipe").stdout
+    assert "published:" in run("recipe", "emap-table").stdout
+    assert "must be given to an experiment only, got 'x'" in run("recipe", "digits", "x").stderr
+    failed = run("recipe", "emap-table", tmp_path / "nothing", "--out", tmp_path / "run")
+    assert failed.exit_code == 1
+    assert "nothing" in failed.stderr
+
+
+def test_a_table_shows_what_was_measured_above_what_is_published():
+    score = Interval(mean=0.9, low=0.8, high=1.0)
+    scores = {"text alone": score, "best model + EMAP": Interval(mean=0.85, low=0.75, high=0.95)}
+    column = Column(heading="X", target="sign", metric="auc", scores=scores, best="polynomial SVM", gap=score)
+    published = Published(source="a paper", columns=("X", "Y"), rows={"best model": (91.3, None)})
+    lines = emap_table_text(EmapTable(columns=(column,), published=published)).splitlines()
+    assert lines[1].split() == ["text", "alone", "0.900", "(0.800", "to", "1.000)"]
+    assert "the best model is the polynomial SVM; its interactions are worth +0.900" in lines[4]
+    assert lines[6] == "Published: a paper"
+    assert lines[8].split() == ["best", "model", "91.3", "-"]
 
 
 @pytest.mark.parametrize(

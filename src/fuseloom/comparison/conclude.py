@@ -29,7 +29,7 @@ from fuseloom.train.predictions import predictions_csv
 from fuseloom.train.saved import SavedModel
 from fuseloom.types import Batch, Selection
 
-__all__ = ["Answer", "conclude", "summarise"]
+__all__ = ["Answer", "conclude", "gather_evidence", "summarise"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -59,7 +59,7 @@ def conclude(
     of the first fold.
     """
     ready, score = folds[0], metric[1]
-    evidence = {split: _evidence(trained, baselines, folds, split=split) for split in ("valid", "test")}
+    evidence = {split: gather_evidence(trained, baselines, folds, split=split) for split in ("valid", "test")}
     scores = {split: Statistics(part, score) for split, part in evidence.items()}
     entries = [_entry(run, ready, scores) for run in trained]
     recommendation = decide(entries, scores["valid"], evidence["test"], metric, config.margin)
@@ -128,9 +128,10 @@ def _predict(model: FusionModel, rows: Batch | Selection, ready: Prepared) -> Fl
     return ready.task.predict(exact_outputs(model, rows))
 
 
-def _evidence(
+def gather_evidence(
     trained: Sequence[Trained], baselines: Sequence[Baseline], folds: Sequence[Prepared], *, split: str
 ) -> Evidence:
+    """Predictions of every run of every model, and of the baseline, for the rows of a split of each fold."""
     predictions = {run.candidate.name: _predict_runs(run, folds, split) for run in trained}
     predictions[folds[0].task.baseline_name] = [[baseline.predictions[split]] for baseline in baselines]
     return Evidence(

@@ -146,27 +146,20 @@ class CompareConfig:
 
     def notes(self) -> list[str]:
         """What a reader of the scores must know of the training."""
-        said = {
-            "joint": [],
-            "pretrained": ["encoders: fusions start from those of each modality alone"],
-            "pretrained-frozen": ["encoders: fusions use those of each modality alone, frozen"],
-        }[self.encoders]
+        starts = {
+            "pretrained": "encoders: fusions start from those of each modality alone",
+            "pretrained-frozen": "encoders: fusions use those of each modality alone, frozen",
+        }
+        said = [starts[self.encoders]] if self.encoders in starts else []
         if self.class_weight == "balanced":
-            said = [*said, "class weights: balanced over the training rows, in the loss and in no metric"]
+            said.append("class weights: balanced over the training rows, in the loss and in no metric")
         if self.modality_dropout > 0:
-            said = [*said, f"modality dropout: {self.modality_dropout:g} in the training of fusions"]
+            said.append(f"modality dropout: {self.modality_dropout:g} in the training of fusions")
         if self.schedule != "constant" or self.warmup > 0:
-            said = [
-                *said,
-                f"learning rate: {self.schedule} after a warm-up over {self.warmup:.0%} of the steps",
-            ]
+            said.append(f"learning rate: {self.schedule} after a warm-up over {self.warmup:.0%} of the steps")
         if self.clip_norm != 1:
-            said = [
-                *said,
-                f"gradients: clipped to a norm of {self.clip_norm:g}"
-                if self.clip_norm
-                else "gradients: not clipped",
-            ]
+            norm = f"clipped to a norm of {self.clip_norm:g}" if self.clip_norm else "not clipped"
+            said.append(f"gradients: {norm}")
         return said
 
 
