@@ -31,7 +31,7 @@ from fuseloom.registry import list_names, lookup
 from fuseloom.tasks.classification import Classification
 from fuseloom.train.fit import FitConfig, make_optimizer, predict_outputs, seeded
 from fuseloom.train.step import training_step
-from fuseloom.types import Alignment, Batch, Trace
+from fuseloom.types import Alignment, Batch
 
 __all__ = ["main"]
 
@@ -55,25 +55,6 @@ class Job:
     """After which it ends, solved or not."""
     batch: int
     lr: float
-
-
-class Paired(nn.Module):
-    """An exchange that is told that tokens of one place belong together."""
-
-    def __init__(self, exchange: nn.Module) -> None:
-        super().__init__()
-        self.exchange = exchange
-        self.dims = exchange.dims
-
-    def forward(
-        self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor], *, trace: Trace | None = None
-    ) -> dict[str, Tensor]:
-        """The streams after the exchange."""
-        batch, count, _ = streams["a"].shape
-        place = torch.arange(count).expand(batch, -1)
-        pairs = Alignment(source_index=place, target_index=place, weight=torch.ones(batch, count))
-        changed: dict[str, Tensor] = self.exchange(streams, masks, trace=trace, alignment=pairs)
-        return changed
 
 
 def known_fusions() -> list[str]:
@@ -113,7 +94,13 @@ def _part(data: Views, part: str, kind: str) -> Batch:
     if kind == "placed":
         inputs = {name: _placed(tokens) for name, tokens in inputs.items()}
     target = torch.tensor([int(name.removeprefix("shift_")) for name in data.target[rows]])
-    return Batch(inputs=inputs, target=target)
+    return Batch(inputs=inputs, target=target, extras={"alignment": _same_places(*inputs["a"].shape[:2])})
+
+
+def _same_places(batch: int, count: int) -> Alignment:
+    """Tokens of one place belong together, for exchanges that read it."""
+    place = torch.arange(count).expand(batch, -1)
+    return Alignment(source_index=place, target_index=place, weight=torch.ones(()).expand(batch, count))
 
 
 def _placed(tokens: Tensor) -> Tensor:
@@ -129,11 +116,7 @@ def _batches(rows: Batch, size: int) -> Iterator[Batch]:
 def _model(job: Job, width: int, task: Classification) -> nn.Module:
     encoders = {name: {"kind": "identity", "in_dim": width} for name in "ab"}
     config = ModelConfig(encoders=encoders, fusion=job.fusion, dim=32, dropout=0.0)
-    model = build_model(config, task)
-    for key, exchange in model.exchanges.items():
-        if "alignment" in exchange.card.reads:
-            model.exchanges[key] = Paired(exchange)
-    return model
+    return build_model(config, task)
 
 
 def _accuracy(model: nn.Module, rows: Batch) -> float:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fuseloom.registry import create, list_names
+from fuseloom.tasks.classification import Classification
 
 
 @pytest.fixture
@@ -36,11 +37,15 @@ def test_places_stand_beside_tokens_so_that_their_mean_is_constant(program: Any)
 
 
 def test_an_exchange_that_reads_an_alignment_gets_that_of_the_places(program: Any) -> None:
-    exchange = program.Paired(create("feature_swap", {"a": 2, "b": 2}))
     streams = {"a": torch.randn(3, 4, 2), "b": torch.randn(3, 4, 2)}
-    swapped = exchange(streams, {})
+    swapped = create("feature_swap", {"a": 2, "b": 2})(streams, alignment=program._same_places(3, 4))
     assert swapped["a"].equal(streams["b"])
     assert swapped["b"].equal(streams["a"])
+    held = program._rows(job(program, "feature_swap+concat"))["test"]
+    assert program._model(job(program, "feature_swap+concat"), 8, Classification(["x", "y"])).reads == (
+        "alignment",
+    )
+    assert held.extras["alignment"].real.all()
 
 
 @pytest.mark.parametrize("fusion", ["late", "mro", "feature_swap+concat", "modality_shift+concat"])

@@ -224,7 +224,9 @@ def clauses() -> list[Any]:
         pytest.param(
             clause,
             id=clause.name,
-            marks=[getattr(pytest.mark, m) for m in {*clause.marks, "slow"}] if clause.marks else [],
+            marks=[*(getattr(pytest.mark, m) for m in {*clause.marks, "slow"}), pytest.mark.timeout(900)]
+            if clause.marks
+            else [],
         )
         for clause in exchange_clauses()
         if "gpu" not in clause.marks
