@@ -276,19 +276,63 @@ def test_operations_are_linear_in_chunks() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_no_more_than_the_inputs_is_kept_for_the_backward(masked: bool) -> None:
-    part, given = drawn(PAIR, num_heads=2), {name: torch.randn(2, 500, 6) for name in PAIR}
-    masks = {name: torch.rand(2, 500) < 0.5 for name in PAIR} if masked else None
+@pytest.mark.parametrize(("dims", "times"), [(PAIR, 4), (TRIPLE, 1)])
+def test_no_more_than_this_is_kept_for_the_backward(dims: dict[str, int], times: int, masked: bool) -> None:
+    part, given = drawn(dims, num_heads=2), {name: torch.randn(2, 500, 6) for name in dims}
+    masks = {name: torch.rand(2, 500) < 0.5 for name in dims} if masked else None
     leaves = {name: value.requires_grad_() for name, value in given.items()}
     own, kept = {p.untyped_storage().data_ptr() for p in part.parameters()}, {}
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: kept.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}) or t,
         lambda t: t,
     ):
-        part(leaves, masks)
+        out = part(leaves, masks)
     held = sum(size for place, size in kept.items() if place not in own)
     inputs = sum(value.nbytes for value in given.values())
-    assert held <= (1.5 if masked else 1) * inputs
+    assert inputs <= held <= (times + 0.5 * masked) * inputs
+    assert all(value.requires_grad for value in out.values())
+
+
+@pytest.mark.parametrize("sharing", ["separate", "paper"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_gradient_that_is_written_out_is_that_of_the_recorded_form(sharing: Any, masked: bool) -> None:
+    part = drawn(PAIR, num_heads=4, sharing=sharing, chunk=7, faithful=True).double()
+    given = {name: value.double() for name, value in streams(PAIR, 5).items()}
+    masks = gaps(PAIR, 5) if masked else {}
+    trace, seen = Trace(), []
+    for more in ({}, {"trace": trace}):  # records need the weights of the keys, which the other does not make
+        leaves = {name: value.clone().requires_grad_() for name, value in given.items()}
+        out = part(leaves, masks, **more)
+        loss = sum((value * torch.linspace(-1, 2, 6).double()).sin().sum() for value in out.values())
+        sources = [*leaves.values(), *part.parameters()]
+        seen.append([*out.values(), *torch.autograd.grad(loss, sources)])
+    assert trace.records
+    for found, expected in zip(*seen, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def kernels(part: PixelAttention, given: Streams) -> set[str]:
+    """Operations of a forward."""
+    seen = set[str]()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.add(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        part(given)
+    return seen
+
+
+def test_the_gradient_is_written_out_in_one_precision_only() -> None:
+    part, given = drawn(PAIR, num_heads=2), streams(PAIR, 5)
+    assert "mv.default" in kernels(part, given)
+    assert "mv.default" in kernels(part.double(), {name: value.double() for name, value in given.items()})
+    low = {name: value.bfloat16() for name, value in given.items()}
+    assert "mv.default" not in kernels(part.bfloat16(), low)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "mv.default" not in kernels(part.float(), given)
 
 
 def test_the_bias_of_the_keys_gets_a_gradient_of_zero() -> None:

@@ -14,8 +14,10 @@ from fuseloom.errors import ModalityError, OptionError
 from fuseloom.exchange._base import Exchange, check_positions
 from fuseloom.nn.embed import stack_masks
 from fuseloom.nn.masked import masked_softmax
-from fuseloom.nn.relation import pair_scores
-from fuseloom.nn.rowwise import cached_rows, in_blocks
+from fuseloom.nn.pair_attention import PairAttention
+from fuseloom.nn.relation import pair_scores, sum_and_difference
+from fuseloom.nn.rowwise import Precision, cached_rows, in_blocks
+from fuseloom.nn.rowwise_gradient import with_gradient
 from fuseloom.registry import Card, Interaction, register
 from fuseloom.types import Masks, Streams, Trace
 
@@ -41,7 +43,9 @@ class PixelAttention(Exchange):
     values exactly.
 
     Rows are evaluated in blocks that stay in a core's cache, and again in the backward, so that no more than
-    the inputs is kept. A compiler takes all rows at once and fuses by itself.
+    the inputs is kept. Two modalities in the published form, in float32 or float64, have their gradient
+    written out (`PairAttention`): four times the inputs are kept, and only queries and keys made again. A
+    compiler takes all rows at once and fuses by itself.
 
     Paper: Jia et al., ICML 2024, arXiv:2406.01210 (GeminiFusion), eq. 6. It differs from the official code:
     there may be any number of modalities, masks and batches; the bias of the keys, on which nothing depends,
@@ -160,10 +164,12 @@ class PixelAttention(Exchange):
         check_positions(streams)
         rows = [value.reshape(-1, self._width) for value in values.values()]
         recorded = trace is not None and trace.keep_records
-        step = partial(self._attend, masked=tuple(masks), recorded=recorded)
+        step, weights = partial(self._attend, masked=tuple(masks), recorded=recorded), self._weights()
         block = self.chunk if self.chunk is not None else cached_rows(rows[0])
         kept = [mask.reshape(-1) for mask in masks.values()]
-        found = in_blocks(step, [*rows, *kept], self._weights(), block=block)
+        written = None if recorded else self._written([*rows, *weights.values()])
+        evaluate = in_blocks if written is None else partial(with_gradient, written=written)
+        found = evaluate(step, [*rows, *kept], weights, block=block)
         where = next(iter(values.values())).shape[:-1]
         changed, shares = found[: len(rows)], found[len(rows) :]
         if trace is not None:
@@ -171,6 +177,49 @@ class PixelAttention(Exchange):
                 trace.record(name, share.reshape(*where, self.num_heads).movedim(-1, 1))
         out = {n: value.reshape(*where, self._width) for n, value in zip(self.dims, changed, strict=True)}
         return {n: v.movedim(-1, 1) if v.dim() == 4 else v for n, v in out.items()}
+
+    def _written(self, tensors: Sequence[Tensor]) -> PairAttention | None:
+        """The published form with its gradient written out: in one precision, and without a compiler."""
+        published = len(self.dims) == 2 and self.noisy and self.relating
+        if torch.compiler.is_compiling() or not published:
+            return None
+        types = {value.dtype for value in tensors}
+        exact = len(types) == 1 and types <= {torch.float32, torch.float64}
+        exact = exact and Precision.current(tensors[0].device.type).dtype is None
+        return PairAttention(num_heads=self.num_heads, matrices=self._matrices) if exact else None
+
+    def _matrices(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What `PairAttention` multiplies rows by, and adds to them."""
+        total, apart = sum_and_difference(weights["relation.hidden.weight"])
+        found = {
+            "total": total,
+            "total_bias": weights["relation.hidden.bias"],
+            "apart": apart,
+            "score": weights["relation.out.weight"],
+            "score_bias": weights["relation.out.bias"],
+        }
+        for index, owner in enumerate(map(self._owner, self.dims)):
+            of_one = self._matrices_of(owner, weights, sign=(-1, 1)[index])
+            found |= {f"{index}.{name}": value for name, value in of_one.items()}
+        return found
+
+    def _matrices_of(self, owner: str, weights: Mapping[str, Tensor], *, sign: int) -> dict[str, Tensor]:
+        """Those of one target; ``sign`` is that of its rows in the difference."""
+        value, out = weights[f"value.{owner}.weight"], weights[f"out.{owner}.weight"]
+        noise = F.linear(weights[f"value_noise.{owner}"], value)
+        return {
+            "query": weights[f"query.{owner}.weight"],
+            "query_bias": weights[f"query.{owner}.bias"],
+            "key": weights[f"key.{owner}.weight"],
+            "key_bias": self._key_noise(owner, weights),
+            "value": sign * value,
+            "value_bias": -noise,
+            "direct": torch.eye(self._width, dtype=out.dtype, device=out.device) + out @ value,
+            "direct_bias": F.linear(
+                noise + weights[f"value.{owner}.bias"], out, weights[f"out.{owner}.bias"]
+            ),
+            "out": out,
+        }
 
     def _names_of_shares(self) -> list[str]:
         return [f"{t}_from_{s}" for t in self.dims for s in self._sources(t)] if self.competing else []
@@ -272,14 +321,18 @@ class PixelAttention(Exchange):
 
     def _key_bias(self, owner: str, weights: Mapping[str, Tensor]) -> Tensor | None:
         """What all projections of `_key` have in common."""
-        # A bias stands in every key, so it cancels; the zero is reached by gradients all the same, or
-        # distributed training would find a parameter that takes no part.
-        bias = weights.get(f"key.{owner}.bias")
-        zero = None if bias is None else bias - bias
-        if not self.noisy:
-            return zero
+        return self._key_noise(owner, weights) if self.noisy else _zero(weights.get(f"key.{owner}.bias"))
+
+    def _key_noise(self, owner: str, weights: Mapping[str, Tensor]) -> Tensor:
         noise = F.linear(weights[f"key_noise.{owner}"], weights[f"key.{owner}.weight"])
+        zero = _zero(weights.get(f"key.{owner}.bias"))
         return noise if zero is None else noise + zero
+
+
+def _zero(bias: Tensor | None) -> Tensor | None:
+    # A bias stands in every key, so it cancels; the zero is reached by gradients all the same, or
+    # distributed training would find a parameter that takes no part.
+    return None if bias is None else bias - bias
 
 
 def _linear(value: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fuseloom.nn.masked import masked_softmax
 
-__all__ = ["pair_scores"]
+__all__ = ["pair_scores", "sum_and_difference"]
 
 
 def pair_scores(
@@ -36,15 +36,28 @@ def pair_scores(
     return {pair: masked_softmax(F.linear(F.gelu(value), *out)) for pair, value in mapped.items()}
 
 
+def sum_and_difference(
+    weight: Float[Tensor, "inner twice"],
+) -> tuple[Float[Tensor, "inner dim"], Float[Tensor, "inner dim"]]:
+    r"""Matrices ``A`` and ``B`` with ``W [x; y] = A (x + y) + B (x - y)``, and so ``W [y; x]`` with ``- B``.
+
+    Example:
+        >>> import torch
+        >>> sum_and_difference(torch.tensor([[3.0, 1.0]]))
+        (tensor([[2.]]), tensor([[1.]]))
+    """
+    own, other = weight.chunk(2, 1)
+    return (own + other) / 2, (own - other) / 2
+
+
 def _first_layer(values: Sequence[Tensor], weight: Tensor, bias: Tensor) -> dict[tuple[int, int], Tensor]:
     """``W_1 [x_i; x_j] + b_1`` without concatenating, no half of a product twice."""
-    own, other = weight.chunk(2, 1)
     if len(values) == 2:
         # Both directions from the sum and the difference: two products instead of four.
-        first, second = values
-        both = F.linear(first + second, (own + other) / 2, bias)
-        apart = F.linear(first - second, (own - other) / 2)
+        (first, second), (total, gap) = values, sum_and_difference(weight)
+        both, apart = F.linear(first + second, total, bias), F.linear(first - second, gap)
         return {(0, 1): both + apart, (1, 0): both - apart}
+    own, other = weight.chunk(2, 1)
     left = [F.linear(value, own, bias) for value in values]
     right = [F.linear(value, other) for value in values]
     return {(i, j): left[i] + right[j] for i, j in permutations(range(len(values)), 2)}

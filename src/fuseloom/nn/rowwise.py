@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["RowFunction", "cached_rows", "in_blocks"]
+__all__ = ["Precision", "RowFunction", "cached_rows", "in_blocks"]
 
 RowFunction = Callable[[Sequence[Tensor], Mapping[str, Tensor]], Sequence[Tensor]]
 """Tensors of ``R`` rows, and weights, to tensors of ``R`` rows; a row depends on no other row."""
@@ -60,14 +60,14 @@ def in_blocks(
         names=tuple(weights),
         rows=len(rows),
         block=max(1, rows[0].shape[0]) if block is None else block,
-        precision=_Precision.current(rows[0].device.type),
+        precision=Precision.current(rows[0].device.type),
     )
     outputs: tuple[Tensor, ...] = _InBlocks.apply(call, *rows, *weights.values())
     return outputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Precision:
+class Precision:
     """Autocast as it was in the forward, so that the backward computes the same."""
 
     device: str
@@ -75,11 +75,13 @@ class _Precision:
     """None where autocast is off."""
 
     @classmethod
-    def current(cls, device: str) -> "_Precision":
+    def current(cls, device: str) -> "Precision":
+        """As it is now, for a type of device."""
         active = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         return cls(device=device, dtype=torch.get_autocast_dtype(device) if active else None)
 
     def again(self) -> AbstractContextManager[Any]:
+        """Within, it is as it was."""
         if not torch.amp.is_autocast_available(self.device):
             return nullcontext()
         # No cache: what the forward, which records no gradient, casts would never get one in the backward.
@@ -95,7 +97,7 @@ class _Call:
     names: tuple[str, ...]
     rows: int
     block: int
-    precision: _Precision
+    precision: Precision
 
     def places(self, tensors: Sequence[Tensor]) -> Iterator[slice]:
         """Where the blocks are; no rows at all are one block."""
