@@ -3,8 +3,12 @@ import pytest
 import torch
 
 from fuseloom import Batch
-from fuseloom.diagnose.reliance import hide, reliance, shuffle
+from fuseloom.diagnose.reliance import hide, reliance, shuffle, to_noise
+from fuseloom.errors import DataError
+from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.regression import Regression
+
+R2 = ("r2", Regression.metrics["r2"])
 
 
 def rows():
@@ -20,26 +24,54 @@ def predict(batch):
 
 
 def test_only_what_is_used_is_relied_on():
-    given = rows()
-    found = reliance(predict, given, model="copy", metric=("r2", Regression.metrics["r2"]))
-    assert found.score == 1
-    assert found.hidden["ignored"] == found.shuffled["ignored"] == 0
-    assert found.hidden["used"] == pytest.approx(1, abs=0.05)  # predicting zero explains nothing
-    assert found.shuffled["used"] == pytest.approx(2, abs=0.4)  # an unrelated value of the same spread
+    found = reliance(predict, rows(), model="copy", metric=R2)
+    assert (found.model, found.metric, found.score.mean) == ("copy", "r2", 1)
+    for drops in (found.hidden, found.shuffled, found.noise):
+        assert (drops["ignored"].mean, drops["ignored"].low, drops["ignored"].high) == (0, 0, 0)
+    assert found.hidden["used"].mean == pytest.approx(1, abs=0.05)  # predicting zero explains nothing
+    # Unrelated values of the same spread, and noise of it, explain less than nothing.
+    assert found.shuffled["used"].mean == pytest.approx(2, abs=0.4)
+    assert found.noise["used"].mean == pytest.approx(2, abs=0.4)
 
 
-def test_a_drop_is_positive_where_lower_is_better():
+def test_a_drop_is_positive_where_lower_is_better_and_lies_in_its_interval():
     found = reliance(predict, rows(), model="copy", metric=("rmse", Regression.metrics["rmse"]))
-    assert found.hidden["used"] > 0.5
-    assert found.shuffled["used"] > 0.5
+    for drops in (found.hidden, found.shuffled, found.noise):
+        assert 0.5 < drops["used"].low < drops["used"].mean < drops["used"].high
+    assert found.score.mean == found.score.low == found.score.high == 0
+
+
+def test_the_interval_is_that_of_the_paired_differences():
+    """Hidden, the model guesses one class; its hits without and with the modality are known row by row."""
+    target = torch.randint(2, (2000,))
+    hint = torch.where(torch.rand(2000) < 0.9, target, 1 - target)
+    batch = Batch(inputs={"hint": hint.double()[:, None]}, masks={}, target=target)
+
+    def guess(given):
+        kept = given.mask_of("hint")
+        return np.eye(2)[(kept & (given.inputs["hint"][:, 0] > 0.5)).long().numpy()]
+
+    accuracy = ("accuracy", Classification.metrics["accuracy"])
+    drop = reliance(guess, batch, model="hint", metric=accuracy).hidden["hint"]
+    differences = (hint == target).double() - (target == 0).double()
+    half = 1.96 * differences.std().item() / 2000**0.5
+    assert drop.mean == pytest.approx(differences.mean().item())
+    assert [drop.low, drop.high] == pytest.approx([drop.mean - half, drop.mean + half], abs=0.1 * half)
 
 
 def test_the_rows_are_left_as_they_were():
     given = rows()
     before = {name: value.clone() for name, value in given.inputs.items()}
-    reliance(predict, given, model="copy", metric=("r2", Regression.metrics["r2"]))
+    state = torch.get_rng_state()
+    reliance(predict, given, model="copy", metric=R2)
     assert all(given.inputs[name].equal(value) for name, value in before.items())
     assert given.masks["used"].all()
+    assert torch.get_rng_state().equal(state)
+
+
+def test_rows_without_a_target_are_refused():
+    with pytest.raises(DataError, match="rows must have a target to be scored, got none"):
+        reliance(predict, Batch(inputs={"used": torch.ones(1, 1)}), model="copy", metric=R2)
 
 
 def test_hiding_masks_with_or_without_a_mask_and_shuffling_keeps_mask_and_value_together():
@@ -54,3 +86,23 @@ def test_hiding_masks_with_or_without_a_mask_and_shuffling_keeps_mask_and_value_
     moved = shuffle(marked, "a", torch.Generator().manual_seed(0))
     assert moved.masks["a"].equal(moved.inputs["a"][:, 0] < 25)
     assert not np.array_equal(moved.inputs["a"], marked.inputs["a"])
+
+
+def test_noise_has_mean_and_spread_of_what_is_real_and_keeps_the_mask():
+    value = torch.randn(4000, 2) * torch.tensor([1.0, 5.0]) + torch.tensor([3.0, 0.0])
+    mask = torch.arange(4000) % 2 == 0
+    given = Batch(inputs={"a": value.masked_fill(~mask[:, None], torch.nan)}, masks={"a": mask})
+    noise = to_noise(given, "a", torch.Generator().manual_seed(1))
+    assert noise.masks["a"].equal(mask)
+    assert noise.inputs["a"].mean(0).tolist() == pytest.approx(value[mask].mean(0).tolist(), abs=0.3)
+    assert noise.inputs["a"].std(0).tolist() == pytest.approx(value[mask].std(0).tolist(), rel=0.05)
+    both = torch.corrcoef(torch.stack([value[mask][:, 0], noise.inputs["a"][mask][:, 0]]))
+    assert both[0, 1].abs() < 0.1
+
+
+def test_noise_of_symbols_is_made_of_real_ones():
+    value = torch.tensor([[65, 66, 0], [67, 0, 0]], dtype=torch.uint8).repeat(100, 1)
+    given = Batch(inputs={"text": value}, masks={"text": value > 0})
+    noise = to_noise(given, "text", torch.Generator().manual_seed(0)).inputs["text"]
+    assert noise.dtype == torch.uint8
+    assert sorted(set(noise.flatten().tolist())) == [65, 66, 67]

@@ -31,7 +31,7 @@ def add(batch):
 def test_a_subset_is_scored_as_if_the_others_were_absent():
     given_rows = rows()
     found = subsets(add, given_rows, model="sum", metric=METRIC)
-    scores = {one.modalities: one.score for one in found.scores}
+    scores = {one.modalities: one.score.mean for one in found.scores}
     assert scores["a", "b", "c"] == pytest.approx(0, abs=1e-12)
     b, c = (given_rows.inputs[name][:, 0].numpy() for name in "bc")
     assert scores[("a",)] == pytest.approx(np.sqrt(np.mean((b + c) ** 2)))
@@ -45,6 +45,7 @@ def test_a_drop_is_positive_where_the_score_gets_worse_and_lies_in_its_interval(
         first, *others = subsets(add, rows(), model="sum", metric=metric).scores
         assert first.drop == Interval(mean=0)
         for one in others:
+            assert one.score.low < one.score.mean < one.score.high
             assert 0 < one.drop.low < one.drop.mean < one.drop.high
 
 
@@ -81,14 +82,16 @@ def test_models_of_one_modality_stand_beside_it():
     alone = {"a": given_rows.inputs["a"][:, 0].numpy() * 1.5}
     found = subsets(add, given_rows, model="sum", metric=METRIC, alone=alone)
     beside = {one.modalities: one.alone for one in found.scores}
-    assert beside.pop(("a",)) == pytest.approx(METRIC[1].function(alone["a"], given_rows.target.numpy()))
+    single = beside.pop(("a",))
+    assert single.mean == pytest.approx(METRIC[1].function(alone["a"], given_rows.target.numpy()))
+    assert single.low < single.mean < single.high
     assert set(beside.values()) == {None}
 
 
 def test_a_metric_that_is_undefined_has_no_interval():
     batch = Batch(inputs={"a": torch.zeros(5, 1), "b": torch.zeros(5, 1)}, masks={}, target=torch.ones(5))
     found = subsets(lambda b: np.zeros(len(b)), batch, model="one", metric=("r2", Regression.metrics["r2"]))
-    assert np.isnan(found.scores[1].score)
+    assert np.isnan(found.scores[1].score.mean)
     assert (found.scores[1].drop.low, found.scores[1].drop.high) == (None, None)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.diagnose.reliance import hide
-from fuseloom.diagnose.resampling import resampled_scores
+from fuseloom.diagnose.resampling import interval_of, known_target, scored
 from fuseloom.metrics.interval import Interval
 from fuseloom.tasks import Metric
 from fuseloom.types import Batch
@@ -27,11 +28,11 @@ class SubsetScore:
     """The score of a model that is given some of its modalities."""
 
     modalities: tuple[str, ...]
-    score: float
+    score: Interval
     drop: Interval
     """Loss against all modalities in the units of the metric, positive where the score gets worse; paired
     bootstrap over rows."""
-    alone: float | None = None
+    alone: Interval | None = None
     """Score on the same rows of a model that was trained on this modality alone; None for several."""
 
 
@@ -81,26 +82,29 @@ def subsets(
         alone: Predictions on the same rows of models that were trained on one modality alone, by modality.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
+
+    Raises:
+        DataError: the rows have no target.
     """
     name, score = metric
-    assert rows.target is not None
-    target = rows.target.cpu().numpy()
+    target = known_target(rows)
     taken = subset_names(tuple(rows.inputs))
-    predictions = [predict(_only(rows, subset)) for subset in taken]
-    reached = [score.function(guess, target) for guess in predictions]
-    drawn = resampled_scores(predictions, target, score, resamples=resamples, seed=seed)
-    drops = [score.better(reached[0]) - score.better(one) for one in reached]
-    lost = [
-        Interval.from_resamples(drop, one) for drop, one in zip(drops[1:], drawn[0] - drawn[1:], strict=True)
-    ]
+    draw = partial(scored, target=target, metric=score, resamples=resamples, seed=seed)
+    drawn = draw(predict(_only(rows, subset)) for subset in taken)
+    sign = score.better(1.0)
+    beside = {
+        modality: interval_of(sign * one)
+        for modality, one in zip(alone, draw(alone.values()) if alone else (), strict=True)
+    }
+    lost = [interval_of(drawn[0] - one) for one in drawn[1:]]
     scores = tuple(
         SubsetScore(
             modalities=subset,
-            score=one,
+            score=interval_of(sign * one),
             drop=drop,
-            alone=_alone(subset, alone, target, score),
+            alone=beside.get(subset[0]) if len(subset) == 1 else None,
         )
-        for subset, one, drop in zip(taken, reached, [Interval(mean=0.0), *lost], strict=True)
+        for subset, one, drop in zip(taken, drawn, [Interval(mean=0.0), *lost], strict=True)
     )
     return Subsets(model=model, metric=name, scores=scores)
 
@@ -110,10 +114,3 @@ def _only(rows: Batch, subset: tuple[str, ...]) -> Batch:
         if modality not in subset:
             rows = hide(rows, modality)
     return rows
-
-
-def _alone(
-    subset: tuple[str, ...], alone: Mapping[str, Floats], target: NDArray[Any], metric: Metric
-) -> float | None:
-    known = len(subset) == 1 and subset[0] in alone
-    return metric.function(alone[subset[0]], target) if known else None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.exchange._base import Exchange
 from fuseloom.nn.attention import attention_weights
+from fuseloom.nn.attention_records import record_owners
 from fuseloom.nn.bottleneck import join_shared, mean_of_present
 from fuseloom.nn.embed import stack_masks
 from fuseloom.nn.tokens import as_tokens, by_length, like_stream
@@ -57,7 +58,8 @@ class Bottleneck(Exchange):
             ``hidden`` below one, or ``dropout`` outside [0, 1).
 
     Records:
-        ``layer.<number>.<modality>.attention``: ``[B, H, n + N, n + N]``, the shared tokens first.
+        ``layer.<number>.<modality>.attention``: ``[B, H, n + N, n + N]``, the shared tokens first; and what
+        `record_owners` files under that name.
 
     Example:
         >>> exchange = Bottleneck({"audio": 8, "video": 8}, num_heads=2)
@@ -119,6 +121,8 @@ class Bottleneck(Exchange):
             scope = None if trace is None else trace.scope(f"layer.{number}")
             joined = {name: join_shared(common, value, keys.get(name)) for name, value in tokens.items()}
             run = self._run(layer, joined, scope)
+            if scope is not None:
+                _record(tokens, keys, common.shape[1], scope)
             split = {name: value.tensor_split([common.shape[1]], 1) for name, value in run.items()}
             tokens = {name: own for name, (_, own) in split.items()}
             if number + 1 < len(self.layers):
@@ -144,6 +148,22 @@ class Bottleneck(Exchange):
                 for name, value in zip(names, weights.chunk(len(names)), strict=True):
                     trace.scope(name).record("attention", value)
         return {name: changed[name] for name in self.dims}
+
+
+def _record(tokens: Streams, keys: Masks, num_shared: int, trace: Trace) -> None:
+    for name, value in tokens.items():
+        own = keys.get(name)
+        shared = value.new_ones(value.shape[0], num_shared, dtype=torch.bool)
+        mask = None if own is None else torch.cat([shared, own], 1)
+        record_owners(
+            trace.scope(name),
+            "attention",
+            {name: value.shape[1]},
+            like=value,
+            before=num_shared,
+            mask=mask,
+            asked=mask,
+        )
 
 
 def _stacked(joined: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:

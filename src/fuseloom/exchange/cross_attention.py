@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.exchange._base import Exchange
-from fuseloom.nn import attend, attention_weights
+from fuseloom.nn import attend, attention_weights, masked_mean
+from fuseloom.nn.attention_records import record_keys, record_owners
 from fuseloom.nn.tokens import as_tokens, like_stream
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
@@ -42,7 +43,8 @@ class CrossAttention(Exchange):
         OptionError: ``num_heads`` does not divide ``dim``, or ``dropout`` is no probability.
 
     Records:
-        ``<target>_from_others``: attention ``[B, H, N_target, N_others]``, sources in the order of ``dims``.
+        ``<target>_from_others``: attention ``[B, H, N_target, N_others]``, sources in the order of ``dims``;
+        and what `record_owners` and `record_keys` file under that name.
 
     Example:
         >>> exchange = CrossAttention({"text": 6, "audio": 4}, num_heads=2)
@@ -110,10 +112,29 @@ class CrossAttention(Exchange):
             if trace is not None and trace.keep_records:
                 weights = attention_weights(query[target], keys, num_heads=self.num_heads, mask=kept)
                 trace.record(f"{target}_from_others", weights)
+                means = {n: masked_mean(key[n], _token_mask(n, tokens, masks)) for n in others}
+                _record(target, tokens, masks, trace)
+                record_keys(trace, f"{target}_from_others", query[target], means, num_heads=self.num_heads)
         return {n: streams[n] + like_stream(v, streams[n]) for n, v in self._project(self.out, mixed).items()}
 
     def _project(self, projections: nn.ModuleDict, tokens: Streams) -> Streams:
         return {name: projections["shared" if self.shared else name](value) for name, value in tokens.items()}
+
+
+def _record(target: str, tokens: Streams, masks: Masks, trace: Trace) -> None:
+    others = [name for name in tokens if name != target]
+    record_owners(
+        trace,
+        f"{target}_from_others",
+        {name: tokens[name].shape[1] for name in others},
+        like=tokens[target],
+        mask=_joint_mask(others, tokens, masks),
+        asked=_token_mask(target, tokens, masks),
+    )
+
+
+def _token_mask(name: str, tokens: Streams, masks: Masks) -> Tensor | None:
+    return masks[name].reshape(tokens[name].shape[:2]) if name in masks else None
 
 
 def _joint_mask(names: list[str], tokens: Streams, masks: Masks) -> Tensor | None:

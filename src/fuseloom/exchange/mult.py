@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fuseloom.exchange._base import Exchange
+from fuseloom.nn.attention_records import record_owners
 from fuseloom.nn.crossmodal import MarkedPositions, PlacedTokens, convert_crossmodal, halved_waves, not_later
 from fuseloom.nn.linear import sum_of_linears
 from fuseloom.nn.tokens import like_stream
@@ -61,7 +62,8 @@ class Mult(Exchange):
         OptionError: no layer, ``num_heads`` that does not divide ``dim``, or ``dropout`` outside [0, 1).
 
     Records:
-        ``<target>_from_<source>.layer.<number>.attention``: ``[B, H, N_target, N_source]``.
+        ``<target>_from_<source>.layer.<number>.attention``: ``[B, H, N_target, N_source]``; and what
+        `record_owners` files under ``<target>_from_<source>.layer``.
 
     Example:
         >>> exchange = Mult({"text": 6, "audio": 4}, num_heads=2)
@@ -151,6 +153,15 @@ class Mult(Exchange):
             target, source = name.split("_from_")
             scope = None if trace is None else trace.scope(name)
             seen = self._seen(tokens[target], tokens[source], keys.get(source))
+            if scope is not None:
+                record_owners(
+                    scope,
+                    "layer",
+                    {source: tokens[source].shape[1]},
+                    like=tokens[source],
+                    mask=keys.get(source),
+                    asked=keys.get(target),
+                )
             encoded = self.encoder[name](tokens[target], seen, source=tokens[source], trace=scope)
             absent = None if source not in keys else ~keys[source].any(1)[:, None, None]
             pairs[name] = encoded if absent is None else encoded.masked_fill(absent, 0)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from fuseloom.errors import OptionError
 from fuseloom.merge._base import Merge
-from fuseloom.nn import linear_each, masked_softmax
+from fuseloom.nn import linear_each, masked_mean, masked_softmax
+from fuseloom.nn.attention_records import record_keys, record_owners
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
 
@@ -48,7 +49,9 @@ class AttentionPool(Merge):
 
     Records:
         ``attention``: weights ``[B, H, 1 + N]``, first the class token's, then those of all tokens in the
-        order of ``dims``, pixels row by row; ``mass``: their sums ``[B, H, 1 + M]``, first the class token's.
+        order of ``dims``, pixels row by row; ``mass``: their sums ``[B, H, 1 + M]``, first the class token's;
+        ``attention.of.<modality>``, ``attention.query`` and ``attention.key.<modality>``: as `record_owners`
+        and `record_keys` say.
 
     Example:
         >>> merge = AttentionPool({"text": 6, "audio": 4}, dim=8, num_heads=2)
@@ -118,12 +121,28 @@ class AttentionPool(Merge):
         if trace is not None and trace.keep_records:
             trace.record("attention", weights)
             trace.record("mass", torch.stack([part.sum(-1) for part in (own, *shares)], -1))
+            self._record(values, masks, trace)
         pooled = own * self.class_token.to(own.dtype)  # [B, H, dim]
         for (name, value), share in zip(values.items(), shares, strict=True):
             pooled = pooled + self._pool(name, value, share)
         heads = (pooled.transpose(0, 1) @ self._per_head(self.value.weight).mT).transpose(0, 1).flatten(1)
         fused: Tensor = self.out(heads + self.value.bias.to(heads.dtype))
         return fused
+
+    def _record(self, values: Streams, masks: Masks, trace: Trace) -> None:
+        first = next(iter(values.values()))
+        lengths = {name: 1 if value.dim() == 2 else value.shape[1] for name, value in values.items()}
+        joint = _joint_mask(values, masks)
+        record_owners(trace, "attention", lengths, like=first, before=1, mask=joint)
+        keys = {name: self._mean_key(name, value, masks.get(name)) for name, value in values.items()}
+        query = self.query(self.class_token).expand(first.shape[0], -1)
+        record_keys(trace, "attention", query, keys, num_heads=self.num_heads)
+
+    def _mean_key(self, name: str, value: Tensor, mask: Tensor | None) -> Tensor:
+        kept = None if mask is None else mask.flatten(1) if mask.dim() > 1 else mask[:, None]
+        mean = value if value.dim() == 2 else self.embed[name](masked_mean(value, kept))
+        key: Tensor = self.key(mean)
+        return key if kept is None else key.masked_fill(~kept.any(1, keepdim=True), 0)
 
     def _weights(self, values: Streams, masks: Masks) -> Tensor:
         probe = (self.class_query()[:, None] @ self._per_head(self.key.weight)).squeeze(1)

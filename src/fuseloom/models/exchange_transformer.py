@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fuseloom.errors import ModalityError, OptionError, did_you_mean
 from fuseloom.exchange import Exchange
 from fuseloom.nn import Attended, EncoderBlock, PreNormBlock, attention_weights, first_token_attention
+from fuseloom.nn.attention_records import record_owners
 from fuseloom.nn.tokens import by_length
 from fuseloom.registry import Card
 from fuseloom.types import Masks, Streams, Trace
@@ -61,8 +62,8 @@ class ExchangeTransformer(Exchange):
         What its exchanges read, other than scores and inputs, is passed on to them.
 
     Records:
-        ``layer.<number>.<modality>.attention``: ``[B, H, N, N]``; and those of the exchanges under
-        ``layer.<number>.<place>``.
+        ``layer.<number>.<modality>.attention``: ``[B, H, N, N]``, and what `record_owners` files under that
+        name; and the records of the exchanges under ``layer.<number>.<place>``.
 
     Example:
         >>> from functools import partial
@@ -270,5 +271,13 @@ def _record_attention(
         attention_weights(one.query, one.key, num_heads=block.num_heads, mask=keys)
         for one, block, keys in zip(attended, blocks, call.keys, strict=True)
     ]
+    real = {
+        name: part
+        for group, mask in zip(call.groups, call.keys, strict=True)
+        if mask is not None
+        for name, part in zip(group, mask.chunk(len(group)), strict=True)
+    }
     for name, value in call.unfold(weights).items():
-        trace.scope(name).record("attention", value)
+        scope, kept = trace.scope(name), real.get(name)
+        scope.record("attention", value)
+        record_owners(scope, "attention", {name: value.shape[-1]}, like=value, mask=kept, asked=kept)

@@ -157,7 +157,8 @@ def _verified(case: GoldenCase, runner: Runner) -> CaseResult:
     unread = [f"weight.{n}" for n in given.weights.unread] + [f"input.{n}" for n in given.inputs.unread]
     shared = [name for name in case.expected if name in returned]
     checks = tuple(
-        check_tensor(name, returned[name], case.expected[name], case.tolerance(name)) for name in shared
+        check_tensor(name, returned[name], case.expected[name], runner.tolerance(case, name))
+        for name in shared
     )
     problems = [
         *_listed("stored but not used", unread),

@@ -3,7 +3,8 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +31,8 @@ __all__ = [
 _EXPECTED = ("output", "mid", "grad")
 _GIVEN = ("weight", "input")
 _MODES = {"eval": False, "train": True}
+_CONFIGURED = {"cases", "coalition_accuracy"}
+"""What stands beside ``config`` in a few files: several cases, each with its own, and what is given."""
 # A saturated gradient is all zeros, and max_rel alone would then forbid the last bit of noise.
 _FLOOR = 1e-12
 
@@ -165,10 +168,22 @@ class Runner:
     Args:
         run: Builds the part through its converter, runs it and returns tensors under their stored names.
         idle: Gives patterns of the weights that cannot influence any tensor of a case.
+        accuracy: Pattern of names -> how exact the stored values themselves are, where that is less than the
+            tolerance of the case.
     """
 
     run: Callable[[Given], dict[str, Tensor]]
     idle: Callable[[GoldenCase], tuple[str, ...]] = lambda _: ()
+    accuracy: Mapping[str, Tolerance] = field(default_factory=dict)
+
+    def tolerance(self, case: GoldenCase, name: str) -> Tolerance:
+        """What is allowed of an expected tensor.
+
+        Raises:
+            DataError: the case states no tolerance.
+        """
+        stated = case.tolerance(name)
+        return next((own for pattern, own in self.accuracy.items() if fnmatchcase(name, pattern)), stated)
 
 
 def read_case(path: Path) -> GoldenCase:
@@ -206,8 +221,8 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise DataError(f"{path.name} must be a golden case, an object with a 'kind', got none.")
     if not isinstance(header.setdefault("config", {}), dict):
         raise DataError(f"config must be an object, got {header['config']!r}.")
-    if "cases" in header:  # several cases in one file, each with a configuration of its own
-        header["config"]["cases"] = header["cases"]
+    for name in _CONFIGURED & header.keys():
+        header["config"][name] = header[name]
     return header
 
 

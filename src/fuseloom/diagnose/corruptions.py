@@ -1,0 +1,218 @@
+"""Ways in which an input gets worse, from not at all (severity 0) to hopeless (1).
+
+Each is a function of values, their mask, a severity per row ``[B]`` and a generator; it gives values and mask
+anew. What it draws does not depend on the severity, so the same generator makes a curve of nested damage.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fuseloom.types import Batch
+
+__all__ = [
+    "CORRUPTIONS",
+    "Corruption",
+    "StreamKind",
+    "block_mask",
+    "blur",
+    "character_noise",
+    "clipping",
+    "corrupt",
+    "feature_moments",
+    "gaussian_noise",
+    "missing",
+    "stream_kind",
+    "symbol_noise",
+    "token_dropout",
+]
+
+Corruption = Callable[[Tensor, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+StreamKind = Literal["embedding", "tokens", "image", "waveform", "text", "symbols"]
+
+_WIDEST_BLUR = 1 / 8
+"""Deviation of the blur at severity 1, as a share of the longer side."""
+_SHARPEST = 1e-3
+_PRINTABLE = (32, 127)
+_ROWS_AT_ONCE = 128
+
+
+def stream_kind(value: Tensor, mask: Tensor) -> StreamKind:
+    """What a stream is, by its type and shape; a waveform is known by a mask of its samples.
+
+    Args:
+        value: ``[B, ...]``.
+        mask: Of the rows, or of their tokens, samples or pixels.
+
+    Example:
+        >>> stream_kind(torch.zeros(2, 9, dtype=torch.uint8), torch.ones(2, 9).bool())
+        'text'
+    """
+    if not value.is_floating_point():
+        return "text" if value.dtype == torch.uint8 and value.dim() == 2 else "symbols"
+    if value.dim() == 2:
+        return "waveform" if mask.shape == value.shape else "embedding"
+    return "image" if value.dim() == 4 else "tokens"
+
+
+def feature_moments(value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature over all that is real, in a shape that fits the value.
+
+    A picture's features are its channels; a waveform has one.
+
+    Args:
+        value: ``[B, D]``, ``[B, N, D]``, ``[B, C, H, W]``, or a waveform ``[B, T]`` with a mask alike.
+        mask: As `Batch.mask_of` gives it.
+
+    Example:
+        >>> mean, deviation = feature_moments(torch.tensor([[1.0], [3.0], [9.0]]), torch.arange(3) < 2)
+        >>> mean.item(), deviation.item()
+        (2.0, 1.0)
+    """
+    last = value.movedim(1, -1) if value.dim() == 4 else value  # features last
+    last = last[..., None] if mask.shape == value.shape else last
+    kept = mask.reshape(*mask.shape, *[1] * (last.dim() - 1 - mask.dim())).expand(last.shape[:-1])
+    real = last[kept]  # [all that is real, D]
+    mean = real.mean(0) if len(real) else last.new_zeros(last.shape[-1])
+    deviation = real.std(0, correction=0) if len(real) else last.new_zeros(last.shape[-1])
+    shape = (-1, 1, 1) if value.dim() == 4 else (-1,)
+    return mean.view(shape), deviation.view(shape)
+
+
+def gaussian_noise(
+    value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Add normal noise of ``severity`` times the deviation of each feature over the rows."""
+    _, deviation = feature_moments(value, mask)
+    noise = torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
+    return value + _per_row(severity, value) * deviation * noise, mask
+
+
+def token_dropout(
+    value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mask each token with probability ``severity``."""
+    return value, mask & (_uniform(mask, generator) >= _per_row(severity, mask))
+
+
+def missing(
+    value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mask the whole modality of a row with probability ``severity``."""
+    kept = _uniform(severity, generator) >= severity
+    return value, mask & _per_row(kept, mask)
+
+
+def blur(value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Blur a picture by a Gaussian whose deviation is ``severity`` times an eighth of the longer side."""
+    deviation = (severity * max(value.shape[2:]) * _WIDEST_BLUR).clamp(min=_SHARPEST).to(value.dtype)
+    parts = []
+    for start in range(0, len(value), _ROWS_AT_ONCE):  # the weights of many rows would fill the memory
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        down, across = (_blur_weights(size, deviation[rows]) for size in value.shape[2:])
+        parts.append(down[:, None] @ value[rows] @ across[:, None].mT)
+    return torch.cat(parts), mask
+
+
+def _blur_weights(size: int, deviation: Tensor) -> Tensor:
+    """What each place takes of each other, ``[B, size, size]``; rows sum to one, at the borders too."""
+    places = torch.arange(size, device=deviation.device, dtype=deviation.dtype)
+    distance = (places[:, None] - places) / deviation[:, None, None]
+    return (-distance.square() / 2).softmax(-1)
+
+
+def block_mask(
+    value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cover a block of a picture, ``severity`` of its area, by the mean of each channel over the rows."""
+    inside = torch.ones(len(value), 1, 1, dtype=torch.bool, device=value.device)
+    for axis, size in ((1, value.shape[2]), (2, value.shape[3])):
+        side = severity.sqrt() * size
+        start = _uniform(severity, generator) * (size - side)
+        places = torch.arange(size, device=value.device) + 0.5
+        covered = (places >= start[:, None]) & (places < (start + side)[:, None])  # [B, size]
+        inside = inside & covered.unsqueeze(3 - axis)
+    mean, _ = feature_moments(value, mask)
+    return torch.where(inside[:, None], mean, value), mask
+
+
+def clipping(
+    value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cut a waveform off beyond ``1 - severity`` times its peak."""
+    real = mask if mask.shape == value.shape else mask[:, None].expand_as(value)
+    peak = value.masked_fill(~real, 0).abs().amax(1)
+    limit = ((1 - severity) * peak)[:, None].to(value.dtype)
+    return torch.where(real, value.clamp(-limit, limit), value), mask
+
+
+def character_noise(
+    value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Replace each byte of a text with probability ``severity`` by a printable character drawn at random."""
+    drawn = torch.randint(*_PRINTABLE, value.shape, generator=generator).to(value)
+    return _exchanged(value, drawn, severity, generator), mask
+
+
+def symbol_noise(
+    value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Replace each symbol with probability ``severity`` by one drawn from all that are real."""
+    real = value[mask] if mask.any() else value.reshape(-1, *value.shape[mask.dim() :])
+    drawn = real[torch.randint(len(real), mask.shape, generator=generator).to(value.device)]
+    return _exchanged(value, drawn, severity, generator), mask
+
+
+CORRUPTIONS: Mapping[StreamKind, Mapping[str, Corruption]] = {
+    "embedding": {"gaussian_noise": gaussian_noise, "missing": missing},
+    "tokens": {"gaussian_noise": gaussian_noise, "token_dropout": token_dropout, "missing": missing},
+    "image": {"gaussian_noise": gaussian_noise, "blur": blur, "block_mask": block_mask, "missing": missing},
+    "waveform": {"gaussian_noise": gaussian_noise, "clipping": clipping, "missing": missing},
+    "text": {"character_noise": character_noise, "token_dropout": token_dropout, "missing": missing},
+    "symbols": {"symbol_noise": symbol_noise, "token_dropout": token_dropout, "missing": missing},
+}
+"""Kind of stream -> name -> corruption; the first of each is what ``all modalities at once`` takes."""
+
+
+def corrupt(
+    rows: Batch,
+    modality: str,
+    corruption: Corruption,
+    severity: float | Tensor,
+    generator: torch.Generator,
+) -> Batch:
+    """The rows with one modality corrupted.
+
+    Args:
+        rows: Rows.
+        modality: Which one.
+        corruption: How.
+        severity: Of all rows, or of each ``[B]``.
+        generator: Draws what the corruption draws.
+
+    Example:
+        >>> rows = Batch(inputs={"text": torch.zeros(4, 3)})
+        >>> corrupt(rows, "text", missing, 1.0, torch.Generator()).masks
+        {'text': tensor([False, False, False, False])}
+    """
+    value, mask = rows.inputs[modality], rows.mask_of(modality)
+    strength = torch.as_tensor(severity, dtype=torch.float32, device=value.device).expand(len(rows))
+    worse, kept = corruption(value, mask, strength, generator)
+    return replace(rows, inputs={**rows.inputs, modality: worse}, masks={**rows.masks, modality: kept})
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator).to(like.device)
+
+
+def _per_row(values: Tensor, like: Tensor) -> Tensor:
+    """``[B]`` with as many axes as another tensor, in its type where that is floating."""
+    shaped = values.view(-1, *[1] * (like.dim() - 1))
+    return shaped.to(like.dtype) if like.is_floating_point() else shaped
+
+
+def _exchanged(value: Tensor, drawn: Tensor, severity: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.where(_uniform(value, generator) < _per_row(severity, value), drawn, value)
