@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.svm import SVC
 
 from fuseloom.comparison.emap_table import EmapTableConfig, Published, emap_table
 from fuseloom.comparison.experiments import experiment_text, list_experiments, read_experiment
-from fuseloom.comparison.polynomial_svm import fit_polynomial_svm
+from fuseloom.comparison.polynomial_svm import PolynomialSvm, fit_polynomial_svm
 from fuseloom.errors import DataError, UnknownNameError
 from fuseloom.tasks.classification import Classification
 
@@ -104,3 +105,27 @@ def test_every_figure_of_an_experiment_has_a_column_and_a_source() -> None:
 def test_an_unknown_experiment_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown experiment 'emap-tabel'. Did you mean 'emap-table'"):
         experiment_text("emap-tabel")
+
+
+def test_margins_are_those_of_the_library_and_add_up_over_modalities() -> None:
+    generator = np.random.default_rng(0)
+    columns, target = generator.normal(size=(90, 5)), np.arange(90) % 3
+    machine = PolynomialSvm(1.0).fit(columns, target)
+    scaled = (columns - columns.mean(0)) / columns.std(0)
+    theirs = [
+        SVC(kernel="poly", degree=2, coef0=1.0, gamma=1 / 5)
+        .fit(scaled, target == k)
+        .decision_function(scaled)
+        for k in range(3)
+    ]
+    np.testing.assert_allclose(machine.scores(columns), np.stack(theirs, -1), atol=1e-8)
+    apart = machine.products(columns, slice(0, 2)) + machine.products(columns, slice(2, 5))
+    np.testing.assert_allclose(machine.margins(apart), machine.scores(columns), atol=1e-10)
+
+
+def test_a_class_without_training_rows_is_refused() -> None:
+    split = {"train": np.arange(4), "valid": np.arange(4, 6)}
+    with pytest.raises(DataError, match="must be in the training rows of each fold, got none of class 2"):
+        fit_polynomial_svm(
+            np.zeros((6, 2)), np.array([0, 1, 0, 1, 2, 0]), split, Classification.metrics["auc"]
+        )

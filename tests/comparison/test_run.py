@@ -108,7 +108,7 @@ def test_interactions_are_found_where_they_are(dataset, tmp_path):
     assert result.recommendation.name == "low_rank"
     assert result.recommendation.verdict == "fusing pays"
     leans = result.reliance[0]
-    assert min(*leans.hidden.values(), *leans.shuffled.values()) > 0.2
+    assert min(drop.low for drop in (*leans.hidden.values(), *leans.shuffled.values())) > 0.1
 
 
 def test_what_finished_is_not_repeated_after_a_kill(dataset, small, tmp_path, monkeypatch):

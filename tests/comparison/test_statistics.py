@@ -1,14 +1,13 @@
-"""Intervals against what is known of simulated data, and corrections against statsmodels."""
+"""Intervals against what is known of simulated data."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from fuseloom.comparison.evidence import Evidence
-from fuseloom.comparison.statistics import Estimate, Statistics, holm
+from fuseloom.comparison.statistics import Estimate, Statistics
 from fuseloom.metrics.regression import mae
 from fuseloom.tasks import Metric
 from fuseloom.tasks.classification import Classification
@@ -223,14 +222,3 @@ def test_p_value_is_small_exactly_where_the_interval_leaves_the_bound_out():
     estimate = Estimate(mean=0.0, below=0.01, above=0.05, degrees=7)
     low = estimate.interval().low
     assert estimate.p_below(low - 1e-6) < 0.025 < estimate.p_below(low + 1e-6)
-
-
-@pytest.mark.parametrize(
-    "p_values", [[0.03], [0.01, 0.04, 0.03, 0.005, 0.01], [1.0, 0.0, 0.6, 0.2, 0.2, 0.9]]
-)
-def test_holm_agrees_with_statsmodels(p_values):
-    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], atol=1e-12)
-
-
-def test_holm_of_nothing_is_nothing():
-    assert holm([]) == []

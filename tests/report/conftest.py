@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.comparison.findings import (
     Calibration,
     Confused,
@@ -27,10 +28,19 @@ from fuseloom.comparison.result import (
     ModalitySummary,
     Recommendation,
 )
+from fuseloom.diagnose.attention import Attention, AttentionLayer, HeadAttention
+from fuseloom.diagnose.complementarity import Complementarity, Sample, Share
+from fuseloom.diagnose.emap import Emap
 from fuseloom.diagnose.health import Duplicate, Health, Spread
+from fuseloom.diagnose.modality_test import Gain, ModalityTest
+from fuseloom.diagnose.pid import Pid, PidParts
 from fuseloom.diagnose.reliance import Reliance
+from fuseloom.diagnose.robustness import Robustness, RobustnessCurve
+from fuseloom.diagnose.shapley import Shapley
+from fuseloom.diagnose.shared_space import AgainstChance, Recall, SharedSpace
 from fuseloom.diagnose.subsets import Subsets, SubsetScore
 from fuseloom.metrics.calibration import Bin
+from fuseloom.metrics.information.decomposition import SynergyBounds
 
 MakeEntry = Callable[..., Entry]
 
@@ -62,23 +72,28 @@ def entry(name: str, scores: Sequence[float], **changes: Any) -> Entry:
     return replace(plain, **changes)
 
 
+def drops(**means: float) -> dict[str, Interval]:
+    """Losses per modality, each with an interval of the same width."""
+    return {name: Interval(mean=mean, low=mean - 0.03, high=mean + 0.03) for name, mean in means.items()}
+
+
 def subsets_of(model: str, full: float) -> Subsets:
     return Subsets(
         model=model,
         metric="accuracy",
         scores=(
-            SubsetScore(modalities=("top", "bottom"), score=full, drop=Interval(mean=0.0)),
+            SubsetScore(modalities=("top", "bottom"), score=Interval(mean=full), drop=Interval(mean=0.0)),
             SubsetScore(
                 modalities=("top",),
-                score=0.8,
+                score=Interval(mean=0.8, low=0.76, high=0.84),
                 drop=Interval(mean=full - 0.8, low=0.12, high=0.21),
-                alone=0.881,
+                alone=Interval(mean=0.881),
             ),
             SubsetScore(
                 modalities=("bottom",),
-                score=0.85,
+                score=Interval(mean=0.85, low=0.81, high=0.89),
                 drop=Interval(mean=full - 0.85, low=0.08, high=0.17),
-                alone=0.916,
+                alone=Interval(mean=0.916),
             ),
         ),
     )
@@ -154,7 +169,230 @@ def findings() -> Findings:
             ),
         ),
         health=health(),
+        diagnosis=(diagnosis_of_low_rank(),),
     )
+
+
+def about(mean: float, reach: float = 0.02) -> Interval:
+    return Interval(mean=mean, low=mean - reach, high=mean + reach)
+
+
+def told(redundant: float, top: float, bottom: float, synergistic: float) -> PidParts:
+    return PidParts(
+        redundant=about(redundant),
+        unique={"top": about(top), "bottom": about(bottom)},
+        synergistic=Interval(mean=synergistic, low=0.0, high=synergistic + 0.03),
+        total=about(redundant + top + bottom + synergistic),
+        gap=1e-11,
+    )
+
+
+def head_of(number: int, top: float) -> HeadAttention:
+    masses = {"top": about(top), "bottom": about(1 - top)}
+    return HeadAttention(
+        head=number,
+        mass=masses,
+        ratio={name: about(2 * mass.mean) for name, mass in masses.items()},
+        elsewhere=about(0.1),
+        entropy=about(1.2),
+        effective_tokens=about(3.3),
+        imbalance_rate=None,
+    )
+
+
+def curve_of(modalities: tuple[str, ...], corruption: str, *scores: float) -> RobustnessCurve:
+    return RobustnessCurve(
+        modalities=modalities,
+        corruption=corruption,
+        severities=(0.0, 0.4, 0.8),
+        scores=tuple(map(about, scores)),
+        drops=tuple(about(scores[0] - score) for score in scores),
+        relative=about(0.6),
+        effective=None,
+        collapse=0.8 if scores[-1] < 0.12 else None,
+        half=0.4 if scores[1] < 0.5 else None,
+    )
+
+
+def robustness() -> Robustness:
+    return Robustness(
+        model="low_rank",
+        metric="accuracy",
+        score=about(0.977),
+        constant=about(0.105),
+        curves=(
+            curve_of(("top",), "gaussian_noise", 0.977, 0.93, 0.9),
+            curve_of(("top",), "missing", 0.977, 0.9, 0.72),
+            curve_of(("bottom",), "gaussian_noise", 0.977, 0.92, 0.84),
+            curve_of(("bottom",), "missing", 0.977, 0.45, 0.11),
+            curve_of(("top", "bottom"), "gaussian_noise", 0.977, 0.8, 0.6),
+        ),
+    )
+
+
+def complementarity() -> Complementarity:
+    def share(rows: int) -> Share:
+        return Share(rows=rows, share=Interval(mean=rows / 360, low=rows / 500, high=rows / 250))
+
+    samples = (
+        Sample(
+            row="row 12",
+            kind="rescued",
+            target=2.0,
+            alone={"top": 0.0, "bottom": 1.0},
+            fused=2.0,
+            margin=0.61,
+            disagreement=0.8,
+        ),
+        Sample(
+            row="row 99",
+            kind="harmed",
+            target=0.0,
+            alone={"top": 0.0},
+            fused=1.0,
+            margin=-0.3,
+            disagreement=0.0,
+        ),
+    )
+    return Complementarity(
+        model="low_rank",
+        rows=360,
+        left_out=2,
+        measure="accuracy",
+        alone={"top": about(0.88), "bottom": about(0.916)},
+        fused=about(0.977),
+        oracle=about(0.981),
+        headroom=about(0.004),
+        differ=share(61),
+        rescued=share(7),
+        harmed=share(9),
+        spoiled=share(1),
+        pairs=(),
+        samples=samples,
+    )
+
+
+def shared_space() -> SharedSpace:
+    beyond = AgainstChance(estimate=about(0.41), chance=0.02, p=0.0099)
+    return SharedSpace(
+        layer="before merge",
+        modalities=("top", "bottom"),
+        widths=(64, 64),
+        rows=360,
+        cka=beyond,
+        cca=replace(beyond, estimate=about(0.72)),
+        regulariser=0.01,
+        neighbours=replace(beyond, estimate=about(0.2)),
+        recall=(
+            Recall(
+                source="top", target="bottom", depth=1, found=replace(beyond, estimate=about(0.03), p=0.3)
+            ),
+        ),
+        gap=replace(beyond, estimate=about(0.6)),
+        matched=replace(beyond, estimate=about(0.01), p=0.4),
+        cosine_across=0.1,
+        cosine_within=(0.2, 0.3),
+    )
+
+
+def emap() -> Emap:
+    return Emap(
+        model="low_rank",
+        metric="accuracy",
+        rows=360,
+        modalities=("top", "bottom"),
+        before=about(0.977),
+        after=about(0.941),
+        gap=about(0.036),
+        agreement=about(0.95),
+        energy=0.124,
+        form="multilinear",
+        combinations=66_000,
+        standard_error=0.0,
+        deviation=3.1,
+    )
+
+
+def worth() -> dict[str, Any]:
+    """What says how much each modality is worth, by the fields of a diagnosis."""
+    gains = {
+        "top": Gain(gain=about(0.31), p=0.0099, p_holm=0.02),
+        "bottom": Gain(gain=about(0.44), p=0.0099, p_holm=0.02),
+    }
+    return {
+        "reliance": Reliance(
+            model="low_rank",
+            metric="accuracy",
+            score=about(0.977),
+            hidden=drops(top=0.298, bottom=0.461),
+            shuffled=drops(top=0.35, bottom=0.448),
+            noise=drops(top=0.362, bottom=0.49),
+        ),
+        "shapley": Shapley(
+            model="low_rank",
+            metric="accuracy",
+            score=about(0.977),
+            empty=about(0.1),
+            values={"top": about(0.4), "bottom": about(0.477)},
+            standard_errors={},
+            spread=about(0.077),
+            mean_difference=about(0.077),
+            coalitions=4,
+        ),
+        "modality_test": ModalityTest(
+            model="low_rank",
+            metric="accuracy",
+            score=0.977,
+            over_without={"top": replace(gains["top"], p_holm=0.4), "bottom": gains["bottom"]},
+            over_permuted=gains,
+        ),
+    }
+
+
+def diagnosis_of_low_rank() -> Diagnosis:
+    """Of the best fusion: everything but the orders, which two modalities do not have."""
+    layer = AttentionLayer(
+        name="merge.attention",
+        heads=(head_of(0, 0.2), head_of(1, 0.505)),
+        imbalance_rate=about(0.3),
+        points=(),
+        gaps=(),
+    )
+    return Diagnosis(
+        model="low_rank",
+        metric="accuracy",
+        rows=360,
+        modalities=("top", "bottom"),
+        classes=("one", "two", "seven"),
+        emap=emap(),
+        pid=(
+            Pid(
+                sources=("top", "bottom"),
+                data=told(1.5, 0.9, 0.5, 0.02),
+                model=told(1.4, 1.0, 0.45, 0.01),
+                agreement=1.106,
+                bounds=SynergyBounds(
+                    from_redundancy=-0.1, from_disagreement=0.01, lower=0.01, upper=0.3, unit="bits"
+                ),
+                target_entropy=3.321,
+                num_symbols={"top": 20, "bottom": 6},
+                clustered=("top", "bottom"),
+                num_rows=360,
+                unit="bits",
+            ),
+        ),
+        **worth(),
+        attention=Attention(model="low_rank", layers=(layer,)),
+        shared_space=(shared_space(),),
+        robustness=robustness(),
+        complementarity=complementarity(),
+        not_told={"interaction_orders": "Of two modalities EMAP says it all."},
+    )
+
+
+@pytest.fixture
+def diagnosis() -> Diagnosis:
+    return diagnosis_of_low_rank()
 
 
 def of_numbers(comparison: Comparison) -> Comparison:
@@ -219,7 +457,7 @@ def comparison() -> Comparison:
         entry("majority class", [0.101], role="baseline", learning_rate=None, parameters=0, memory_mb=None),
     )
     return Comparison(
-        format_version=1,
+        format_version=2,
         data=DataSummary(
             name="digits",
             modalities=(
@@ -266,16 +504,18 @@ def comparison() -> Comparison:
             Reliance(
                 model="concat",
                 metric="accuracy",
-                score=0.975,
-                hidden={"top": 0.312, "bottom": 0.447},
-                shuffled={"top": 0.291, "bottom": 0.402},
+                score=Interval(mean=0.975, low=0.96, high=0.99),
+                hidden=drops(top=0.312, bottom=0.447),
+                shuffled=drops(top=0.291, bottom=0.402),
+                noise=drops(top=0.377, bottom=0.481),
             ),
             Reliance(
                 model="low_rank",
                 metric="accuracy",
-                score=0.977,
-                hidden={"top": 0.298, "bottom": 0.461},
-                shuffled={"top": 0.35, "bottom": 0.448},
+                score=Interval(mean=0.977, low=0.962, high=0.992),
+                hidden=drops(top=0.298, bottom=0.461),
+                shuffled=drops(top=0.35, bottom=0.448),
+                noise=drops(top=0.362, bottom=0.49),
             ),
         ),
         findings=findings(),

@@ -4,13 +4,43 @@ from xml.etree.ElementTree import Element, fromstring
 import pytest
 
 from fuseloom.diagnose.reliance import Reliance
+from fuseloom.metrics.interval import Interval
 from fuseloom.report.bars import bars
 
 
 def drawn(hidden: dict[str, float], shuffled: dict[str, float]) -> Element:
-    return fromstring(
-        bars(Reliance(model="concat", metric="accuracy", score=0.9, hidden=hidden, shuffled=shuffled), 3)
+    found = Reliance(
+        model="concat",
+        metric="accuracy",
+        score=Interval(mean=0.9),
+        hidden={name: Interval(mean=drop) for name, drop in hidden.items()},
+        shuffled={name: Interval(mean=drop) for name, drop in shuffled.items()},
+        noise={},
     )
+    return fromstring(bars(found, 3))
+
+
+def test_intervals_are_drawn_around_the_ends_and_noise_is_a_third_bar() -> None:
+    found = Reliance(
+        model="concat",
+        metric="accuracy",
+        score=Interval(mean=0.9),
+        hidden={"text": Interval(mean=0.2, low=0.1, high=0.4)},
+        shuffled={"text": Interval(mean=0.3)},
+        noise={"text": Interval(mean=0.4, low=0.35, high=0.45)},
+    )
+    drawing = fromstring(bars(found, 3))
+    drawn_ends, start = ends(drawing), zero(drawing)
+    assert list(drawn_ends) == ["text hidden", "text shuffled", "text noise"]
+    unit = (drawn_ends["text hidden"][1] - start) / 0.2
+    reaches = [line.attrib for line in drawing.iter("line") if line.attrib["class"] == "reach"]
+    places = [(float(one["x1"]) - start, float(one["x2"]) - start) for one in reaches]
+    assert places == [
+        pytest.approx((0.1 * unit, 0.4 * unit), abs=0.3),
+        pytest.approx((0.35 * unit, 0.45 * unit), abs=0.3),
+    ]
+    numbers = [text for text in drawing.iter("text") if text.attrib["class"] == "number"]
+    assert float(numbers[0].attrib["x"]) > start + 0.4 * unit
 
 
 def ends(drawing: Element) -> dict[str, tuple[float, float]]:

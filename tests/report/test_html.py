@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.comparison.findings import Findings
 from fuseloom.comparison.result import Comparison, Entry, ModalitySummary
 from fuseloom.errors import MissingExtraError
@@ -78,6 +79,13 @@ def test_the_page_answers_from_top_to_bottom(comparison: Comparison) -> None:
         "What is taken for what?",
         "Can its probabilities be believed?",
         "Where the modalities disagree",
+        "Do the modalities interact?",
+        "The model uses interactions between top and bottom",
+        "Together top and bottom tell 2.920 of the 3.321 bits",
+        "Where does it look?",
+        "Do the modalities share a space?",
+        "What would break it?",
+        "Where does fusing help, where does it harm?",
         "The data",
         "2 rows were set aside",
         "How it was measured",
@@ -120,7 +128,7 @@ def test_nothing_is_loaded_from_anywhere(comparison: Comparison) -> None:
     ]
     assert loading == []
     assert not re.search(r"url\(|@import|https?:|//[a-z]", page.split("<body>")[0] + "".join(found.scripts))
-    assert len(page) < 100_000
+    assert len(page) < 150_000
 
 
 def test_only_the_own_script_may_run(comparison: Comparison) -> None:
@@ -134,6 +142,26 @@ def test_only_the_own_script_may_run(comparison: Comparison) -> None:
 
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;größe"
+
+
+def hostile_diagnosis(found: Diagnosis) -> Diagnosis:
+    rows, curves, space = found.complementarity, found.robustness, found.shared_space[0]
+    assert rows is not None
+    assert curves is not None
+    samples = tuple(replace(one, row=HOSTILE, alone={HOSTILE: 1.0}) for one in rows.samples)
+    return replace(
+        found,
+        model=HOSTILE,
+        modalities=(HOSTILE,),
+        complementarity=replace(rows, alone={HOSTILE: Interval(mean=0.5)}, samples=samples),
+        robustness=replace(
+            curves,
+            metric=HOSTILE,
+            curves=tuple(replace(one, modalities=(HOSTILE,), corruption=HOSTILE) for one in curves.curves),
+        ),
+        shared_space=(replace(space, layer=HOSTILE, modalities=(HOSTILE, HOSTILE)),),
+        not_told={"interaction_orders": HOSTILE},
+    )
 
 
 def hostile_findings(found: Findings) -> Findings:
@@ -151,6 +179,7 @@ def hostile_findings(found: Findings) -> Findings:
             replace(one, model=HOSTILE, classes=(HOSTILE,) * 3, pairs=confused) for one in found.confusion
         ),
         disagreements=(row,),
+        diagnosis=tuple(map(hostile_diagnosis, found.diagnosis)),
         health=replace(
             found.health,
             balance={HOSTILE: {"train": 1}},
@@ -175,7 +204,7 @@ def hostile(comparison: Comparison) -> Comparison:
     best = replace(comparison.recommendation, name=HOSTILE, sentence=HOSTILE, best_fusion=HOSTILE)
     entries = (replace(comparison.entries[0], name=HOSTILE), *comparison.entries[1:])
     reliance = tuple(
-        replace(r, model=HOSTILE, metric=HOSTILE, hidden={HOSTILE: 0.1}, shuffled={HOSTILE: 0.2})
+        replace(r, model=HOSTILE, metric=HOSTILE, hidden={HOSTILE: Interval(mean=0.1)}, shuffled={}, noise={})
         for r in comparison.reliance
     )
     return replace(
@@ -411,3 +440,42 @@ def test_without_jinja2_the_install_command_is_named(
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'fuseloom\[workbench\]'"):
         to_html(comparison)
+
+
+def test_what_each_modality_is_worth_stands_with_its_reliance(comparison: Comparison) -> None:
+    said = Page(to_html(comparison)).words()
+    reliance, later = (
+        said.index("Which modality does the model lean on?"),
+        said.index("without some modalities?"),
+    )
+    assert "What is each modality worth?" not in said
+    assert (
+        reliance < said.index("A closer look at low_rank") < said.index("Shared fairly, the accuracy") < later
+    )
+    assert said.index("More than chance?") < later
+    alone = Page(to_html(replace(comparison, reliance=()))).words()
+    assert alone.index("Do the modalities interact?") < alone.index("What is each modality worth?")
+
+
+def test_a_comparison_without_a_diagnosis_shows_none(comparison: Comparison) -> None:
+    bare = replace(comparison, findings=replace(comparison.findings, diagnosis=()))
+    page = Page(to_html(bare))
+    assert "closer look" not in page.words()
+    anchors = {a["href"] for a in page.find("a")}
+    assert not anchors & {"#interaction", "#worth", "#attention", "#space", "#robustness", "#rescues"}
+
+
+def test_two_diagnoses_have_anchors_of_their_own(comparison: Comparison) -> None:
+    (one,) = comparison.findings.diagnosis
+    two = replace(comparison.findings, diagnosis=(one, replace(one, model="concat")))
+    page = Page(to_html(replace(comparison, findings=two)))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {"interaction", "interaction-2", "robustness-2"} <= set(ids)
+    assert page.words().count("A closer look at concat on 360 rows") == 5
+
+
+def test_class_names_stand_in_the_rows_that_fusing_rescues(comparison: Comparison) -> None:
+    said = Page(to_html(comparison)).words()
+    assert "row 12 rescued seven one two seven +0.610" in said
+    assert "row 99 harmed one one absent two -0.300" in said

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.comparison.result import Comparison
-from fuseloom.report import to_html
+from fuseloom.metrics.interval import Interval
+from fuseloom.report import to_diagnosis_html, to_html
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
@@ -178,7 +180,8 @@ def crowded(comparison: Comparison) -> Comparison:
     found = comparison.findings
     names = ("a_modality_with_a_long_name", "another_modality_of_long_name", "c")
     subsets = tuple(
-        replace(found.subsets[0].scores[1], modalities=names[:k], score=0.97 - 0.2 / k) for k in (3, 2, 1)
+        replace(found.subsets[0].scores[1], modalities=names[:k], score=Interval(mean=0.97 - 0.2 / k))
+        for k in (3, 2, 1)
     )
     classes = tuple(f"quite a long class {k}" for k in range(12))
     counts = tuple(tuple(100 if i == j else (7 * i + j) % 5 * 10 for j in range(12)) for i in range(12))
@@ -209,6 +212,42 @@ def test_all_text_can_be_read_and_nothing_scrolls_sideways(
     assert seen["faint"] == []
     assert seen["beyond"] == []
     assert seen["requests"] == []
+
+
+def of_long_names(diagnosis: Diagnosis) -> Diagnosis:
+    """Its curves and its information with names as long as they come."""
+    assert diagnosis.robustness is not None
+    names = ("a_modality_with_a_very_long_name_indeed", "another_modality_with_a_long_name")
+    curves = tuple(
+        replace(one, modalities=names, corruption="x " * 30) for one in diagnosis.robustness.curves
+    )
+    data = diagnosis.pid[0].data
+    unique = dict(zip(names, data.unique.values(), strict=True))
+    pid = replace(diagnosis.pid[0], sources=names, data=replace(data, unique=unique), model=None)
+    return replace(
+        diagnosis,
+        model="model_" * 20,
+        metric="a metric of quite a long name",
+        modalities=names,
+        pid=(pid,),
+        robustness=replace(diagnosis.robustness, curves=curves),
+        not_told={"attention": "reason " * 30},
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=SLOW)])
+@pytest.mark.parametrize("long", [False, pytest.param(True, marks=SLOW)], ids=["short", "long"])
+def test_the_page_of_a_diagnosis_can_be_read(
+    diagnosis: Diagnosis, tmp_path: Path, width: int, dark: bool, long: bool
+) -> None:
+    shown = of_long_names(diagnosis) if long else diagnosis
+    seen = measure(to_diagnosis_html(shown), tmp_path, width, dark=dark)
+    assert (seen["width"], seen["dark"]) == (width, dark)
+    assert seen["texts"] > 200
+    assert seen["plots"] > 50
+    assert seen["wide"] <= 0
+    assert [seen[what] for what in ("small", "faint", "beyond", "requests")] == [[], [], [], []]
 
 
 @pytest.mark.slow

@@ -33,9 +33,12 @@ def errors() -> Subsets:
         model="sum",
         metric="rmse",
         scores=(
-            SubsetScore(modalities=("a", "b"), score=1.0, drop=Interval(mean=0.0)),
+            SubsetScore(modalities=("a", "b"), score=Interval(mean=1.0), drop=Interval(mean=0.0)),
             SubsetScore(
-                modalities=("a",), score=1.5, drop=Interval(mean=0.5, low=0.25, high=0.75), alone=1.25
+                modalities=("a",),
+                score=Interval(mean=1.5),
+                drop=Interval(mean=0.5, low=0.25, high=0.75),
+                alone=Interval(mean=1.25),
             ),
         ),
     )
@@ -68,9 +71,8 @@ def test_where_lower_is_better_the_interval_lies_on_the_other_side() -> None:
 
 
 def test_scores_that_are_not_finite_are_said_and_not_drawn() -> None:
-    scores = tuple(
-        replace(one, score=math.nan, alone=math.nan, drop=Interval(mean=math.nan)) for one in errors().scores
-    )
+    unknown = Interval(mean=math.nan)
+    scores = tuple(replace(one, score=unknown, alone=unknown, drop=unknown) for one in errors().scores)
     drawing = fromstring(ladder(replace(errors(), scores=scores), 2, higher_is_better=True))
     numbers = [text.text for text in drawing.iter("text") if text.attrib["class"] == "number"]
     assert numbers == ["n/a", "n/a"]

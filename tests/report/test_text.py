@@ -81,7 +81,14 @@ def test_it_fits_a_hundred_columns_whatever_the_names_and_numbers(
     changes = {"parameters": 123_456_789, "train_s": 9e6, "latency_ms": 1e7, "memory_mb": 99_999.0}
     names = ["x" * 150, "融合" * 40, "a_long_fusion_name+" * 4, "b"]
     entries = tuple(make_entry(name, scores, role="baseline", **changes) for name in names)
-    reliance = Reliance(model="y" * 120, metric="accuracy", score=0.5, hidden={"z" * 150: 0.1}, shuffled={})
+    reliance = Reliance(
+        model="y" * 120,
+        metric="accuracy",
+        score=Interval(mean=0.5),
+        hidden={"z" * 150: Interval(mean=0.1)},
+        shuffled={},
+        noise={},
+    )
     text = leaderboard_text(replace(comparison, entries=entries, reliance=(reliance,)))
     assert max(map(columns, text.splitlines())) <= 100
     assert "xxx…xxx" in text

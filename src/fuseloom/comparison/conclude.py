@@ -1,6 +1,6 @@
 """From finished runs to the answer: scores, recommendation, reliance and the saved model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def conclude(
         _best_runs(runs, ready, evidence),
         (recommendation.name, recommendation.best_fusion, recommendation.best_unimodal),
         metric,
-        lambda name: _predictor(runs[name], ready),
+        lambda name: _best_model(runs[name], ready),
     )
     _save(runs[recommendation.name], folds, recommendation, out, notes=config.notes())
     everyone = [*entries, _baseline_entry(ready, baselines, scores)]
@@ -215,14 +215,14 @@ def _best_runs(runs: Mapping[str, Trained], ready: Prepared, evidence: Mapping[s
     )
 
 
-def _predictor(run: Trained, ready: Prepared) -> Callable[[Batch], Floats]:
-    model = load_weights(run.candidate.model, _best_weights(run), ready.task)
-    return lambda rows: _predict(model, rows, ready)
+def _best_model(run: Trained, ready: Prepared) -> FusionModel:
+    return load_weights(run.candidate.model, _best_weights(run), ready.task)
 
 
 def _reliance(run: Trained, ready: Prepared, metric: tuple[str, Metric]) -> Reliance:
+    model = _best_model(run, ready)
     return reliance(
-        _predictor(run, ready),
+        lambda rows: _predict(model, rows, ready),
         ready.rows.take("test", run.candidate.modalities).take(slice(None)),
         model=run.candidate.name,
         metric=metric,
@@ -239,7 +239,7 @@ def _save(
 ) -> None:
     ready, used = folds[0], run.candidate.modalities
     saved = SavedModel(
-        model=load_weights(run.candidate.model, _best_weights(run), ready.task),
+        model=_best_model(run, ready),
         config=run.candidate.model,
         task=ready.task,
         schema=ready.dataset.schema,

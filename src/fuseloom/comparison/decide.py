@@ -7,7 +7,8 @@ import numpy as np
 from fuseloom.comparison.evidence import Evidence
 from fuseloom.comparison.result import Contender, Entry, Recommendation, Verdict
 from fuseloom.comparison.sentence import Answered, sentence
-from fuseloom.comparison.statistics import ALPHA, Statistics, holm
+from fuseloom.comparison.statistics import ALPHA, Statistics
+from fuseloom.metrics.correction import holm
 from fuseloom.metrics.interval import Interval
 from fuseloom.tasks import Metric
 

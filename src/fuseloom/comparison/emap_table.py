@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fuseloom.comparison.conclude import gather_evidence
 from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.evidence import Evidence
 from fuseloom.comparison.jobs import load_weights
-from fuseloom.comparison.polynomial_svm import PolynomialSvm, fit_polynomial_svm
+from fuseloom.comparison.polynomial_svm import fit_polynomial_svm
 from fuseloom.comparison.prepare import Prepared
 from fuseloom.comparison.statistics import Statistics
 from fuseloom.comparison.study import Study, plan_study, train_study
@@ -193,26 +194,28 @@ class _Machine:
     def __init__(self, fold: Prepared, study: Study) -> None:
         assert fold.rows.all.target is not None
         self.rows = {part: places.cpu().numpy() for part, places in fold.rows.split.items()}
-        self.parts = {
-            name: np.asarray(features(fold.rows, {name: options}).todense())
+        parts = [
+            np.asarray(features(fold.rows, {name: options}).todense())
             for name, options in fold.encoders.items()
-        }
-        columns = np.concatenate(list(self.parts.values()), 1)
+        ]
+        ends = np.cumsum([0, *(part.shape[1] for part in parts)]).tolist()
+        self.places = {name: slice(*ends[at : at + 2]) for at, name in enumerate(fold.encoders)}
+        self.columns = np.concatenate(parts, 1)
         target = fold.rows.all.target.cpu().numpy()
-        self.model: PolynomialSvm = fit_polynomial_svm(columns, target, self.rows, study.metric[1])
-        self.columns = columns
+        self.model = fit_polynomial_svm(self.columns, target, self.rows, study.metric[1])
 
     def scores(self, part: str) -> Floats:
         return self.model.scores(self.columns[self.rows[part]])
 
     def projected(self) -> Floats:
         """Margins ``[N, K]`` of the additive projection over the test rows."""
-        test = self.rows["test"]
-        rows = Batch(inputs={name: torch.from_numpy(value[test]) for name, value in self.parts.items()})
-        return project(Split(together=self._of_pairs), rows, partners="all").additive.numpy()
+        columns = self.columns[self.rows["test"]]
+        products = {name: self.model.products(columns, place) for name, place in self.places.items()}
+        rows = Batch(inputs={name: torch.from_numpy(value) for name, value in products.items()})
+        return project(Split(together=self._of_products), rows, partners="all").additive.numpy()
 
-    def _of_pairs(self, rows: Batch) -> Any:
-        return self.model.scores(np.concatenate([rows.inputs[name].numpy() for name in self.parts], 1))
+    def _of_products(self, rows: Batch) -> Floats:
+        return self.model.margins(reduce(np.add, (value.numpy() for value in rows.inputs.values())))
 
 
 def _projections(

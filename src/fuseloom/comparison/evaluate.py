@@ -13,7 +13,7 @@ from fuseloom.tasks import Task
 from fuseloom.train.fit import exact_outputs
 from fuseloom.train.saved import SavedModel
 
-__all__ = ["Scores", "evaluate_model", "score_all"]
+__all__ = ["Scores", "evaluate_model", "known_rows", "score_all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,8 @@ def evaluate_model(saved: SavedModel, dataset: Dataset) -> dict[str, Scores]:
     Raises:
         DataError: no target is known, or it has a class the model does not know.
     """
-    if dataset.target is None:
-        name = saved.schema.target or "target"
-        raise DataError(f"rows must have the target {name!r} to be scored, got none. Use predict instead.")
-    known = _known(dataset.target)
-    if not known.any():
-        raise DataError(f"rows must have a known target, got none in {len(dataset)} rows.")
+    known = known_rows(saved, dataset)
+    assert dataset.target is not None
     predictions = saved.task.predict(exact_outputs(saved.model, saved.encode(dataset)))
     parts = {"all": known}
     if dataset.split is not None:
@@ -54,6 +50,21 @@ def evaluate_model(saved: SavedModel, dataset: Dataset) -> dict[str, Scores]:
         for name, rows in parts.items()
         if rows.any()
     }
+
+
+def known_rows(saved: SavedModel, dataset: Dataset) -> NDArray[np.bool_]:
+    """Which rows have a known target, ``[N]``.
+
+    Raises:
+        DataError: none has.
+    """
+    if dataset.target is None:
+        name = saved.schema.target or "target"
+        raise DataError(f"rows must have the target {name!r} to be scored, got none. Use predict instead.")
+    known = _known(dataset.target)
+    if not known.any():
+        raise DataError(f"rows must have a known target, got none in {len(dataset)} rows.")
+    return known
 
 
 def score_all(task: Task, predictions: NDArray[Any], target: NDArray[Any]) -> dict[str, float | None]:

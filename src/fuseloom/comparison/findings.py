@@ -6,6 +6,7 @@ the one that is saved, and of test rows.
 
 from dataclasses import dataclass
 
+from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.diagnose.health import Health
 from fuseloom.diagnose.subsets import Subsets
 from fuseloom.metrics.calibration import Bin
@@ -139,3 +140,5 @@ class Findings:
     disagreements: tuple[Disagreement, ...]
     """The rows of which the modalities differ most, at most 12."""
     health: Health
+    diagnosis: tuple[Diagnosis, ...] = ()
+    """Of the best fusion, all that its test rows allow."""

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.comparison.diagnosis import Subject, diagnose_model, some_rows
 from fuseloom.comparison.findings import Calibration, Confusion, Disagreement, Findings, Fitted
 from fuseloom.comparison.insight import calibrated, confused, disagreements, fitted, learning_curves
 from fuseloom.comparison.prepare import Prepared
 from fuseloom.comparison.training import Trained
 from fuseloom.diagnose.health import Health, health
 from fuseloom.diagnose.subsets import Subsets, subsets
+from fuseloom.models import FusionModel
 from fuseloom.tasks import Metric
-from fuseloom.types import Batch
+from fuseloom.train.fit import exact_outputs
 
 __all__ = ["BestRuns", "gather"]
 
@@ -57,7 +59,7 @@ def gather(
     best: BestRuns,
     models: tuple[str, str, str],
     metric: tuple[str, Metric],
-    predict: Callable[[str], Callable[[Batch], Floats]],
+    load: Callable[[str], FusionModel],
 ) -> Findings:
     """Look closely at the models that the answer is about, and at the data.
 
@@ -65,12 +67,12 @@ def gather(
         best: Predictions of all models.
         models: Names of the recommended model, of the best fusion and of the best single modality.
         metric: Name and metric.
-        predict: Model name to what its best run makes of rows.
+        load: Model name to the model of its best run.
     """
     recommended, fusion, alone = models
     asked = tuple(dict.fromkeys([recommended, fusion]))
     return Findings(
-        subsets=tuple(_subsets(name, best, metric, predict) for name in asked if _is_fused(name, best)),
+        subsets=tuple(_subsets(name, best, metric, load) for name in asked if _is_fused(name, best)),
         curves=tuple(
             curve for name in dict.fromkeys([*asked, alone]) for curve in learning_curves(best.trained[name])
         ),
@@ -79,6 +81,7 @@ def gather(
         fitted=_fitted(asked, best) if best.numbers else (),
         disagreements=_disagreements(fusion, best) if best.classes or best.numbers else (),
         health=_health(best),
+        diagnosis=(diagnose_model(_subject(fusion, best, metric, load(fusion))),),
     )
 
 
@@ -90,10 +93,32 @@ def _subsets(
     name: str,
     best: BestRuns,
     metric: tuple[str, Metric],
-    predict: Callable[[str], Callable[[Batch], Floats]],
+    load: Callable[[str], FusionModel],
 ) -> Subsets:
     rows = best.ready.rows.take("test", best.trained[name].candidate.modalities)
-    return subsets(predict(name), rows.take(slice(None)), model=name, metric=metric, alone=best.alone())
+    model, task = load(name), best.ready.task
+    return subsets(
+        lambda given: task.predict(exact_outputs(model, given)),
+        rows.take(slice(None)),
+        model=name,
+        metric=metric,
+        alone=best.alone(),
+    )
+
+
+def _subject(name: str, best: BestRuns, metric: tuple[str, Metric], model: FusionModel) -> Subject:
+    rows = best.ready.rows.take("test", best.trained[name].candidate.modalities)
+    places = some_rows(rows)
+    numbers = rows.rows[places].tolist()
+    return Subject(
+        name=name,
+        model=model,
+        task=best.ready.task,
+        metric=metric,
+        rows=rows.take(places),
+        alone={modality: guess[places.numpy()] for modality, guess in best.alone().items()},
+        ids=[best.ready.dataset.ids[row] for row in numbers],
+    )
 
 
 def _calibration(names: tuple[str, ...], best: BestRuns) -> tuple[Calibration, ...]:

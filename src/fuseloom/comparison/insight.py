@@ -25,6 +25,7 @@ from fuseloom.metrics.calibration import (
     tempered,
 )
 from fuseloom.metrics.classification import log_loss
+from fuseloom.metrics.diversity import disagreement
 from fuseloom.tasks import Task
 
 __all__ = ["calibrated", "confused", "disagreements", "fitted", "learning_curves"]
@@ -174,7 +175,7 @@ def disagreements(
         ids: Names of the rows.
         target: What is true of them, in words.
     """
-    degree = _divergence(alone) if fused[1].ndim == 2 else np.ptp(np.stack(list(alone.values())), axis=0)
+    degree = disagreement(np.stack(list(alone.values())))
     guesses = {name: _guesses(task, name, predictions) for name, predictions in alone.items()}
     of_fusion = _guesses(task, *fused)
     ranked = np.argsort(-degree, kind="stable")[:_MOST_DISAGREEMENTS]
@@ -189,20 +190,6 @@ def disagreements(
         for row in ranked
         if degree[row] > 1e-6
     ]
-
-
-def _divergence(alone: Mapping[str, Floats]) -> Floats:
-    """Jensen-Shannon divergence of several distributions over classes, as a share of the most it can be."""
-    each = np.stack(list(alone.values()))
-    least = min(len(each), each.shape[-1])
-    divergence: Floats = (_entropy(each.mean(0)) - _entropy(each).mean(0)) / np.log(max(least, 2))
-    return divergence
-
-
-def _entropy(probabilities: Floats) -> Floats:
-    logs = np.log(np.where(probabilities > 0, probabilities, 1.0))
-    entropy: Floats = -(probabilities * logs).sum(-1)
-    return entropy
 
 
 def _guesses(task: Task, model: str, predictions: Floats) -> list[Guess]:

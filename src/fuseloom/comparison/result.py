@@ -21,7 +21,7 @@ __all__ = [
 Verdict = Literal["fusing pays", "fusing does not pay", "these data cannot tell"]
 """Whether a fusion is worth its trouble."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of a comparison's JSON."""
 
 

@@ -1,4 +1,4 @@
-"""Intervals and tests over rows and training runs: a hierarchical bootstrap, and Holm's correction.
+"""Intervals and tests over rows and training runs: a hierarchical bootstrap.
 
 Two things vary where a comparison is repeated. *Rows*: other ones of the same kind are collected; resamples
 of the rows show by how much a score then moves, the same rows for all models. *Runs*: a model is trained
@@ -8,7 +8,6 @@ true mean lies outside their range one time in four), so their spread enters as 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from fuseloom.metrics.interval import Interval
 from fuseloom.metrics.regression import OfTarget, pearson, r2
 from fuseloom.tasks import Metric
 
-__all__ = ["ALPHA", "Estimate", "Statistics", "holm"]
+__all__ = ["ALPHA", "Estimate", "Statistics"]
 
 Floats = NDArray[np.float64]
 
@@ -204,20 +203,3 @@ def _degrees(variance: float, parts: Sequence[tuple[float, int]]) -> float:
     """Degrees of freedom of a sum of estimated variances, after Welch and Satterthwaite."""
     scatter = sum(part**2 / max(degrees, 1) for part, degrees in parts)
     return max(1.0, variance**2 / scatter) if scatter > 0 else float("inf")
-
-
-def holm(p_values: Sequence[float] | NDArray[Any]) -> list[float]:
-    """P-values corrected for their number: rejecting those up to alpha errs in any of them at most so often.
-
-    After Holm, 1979: the smallest counts as often as there are values, the next one time less, and so on.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.02])
-        [0.03, 0.04, 0.04]
-    """
-    values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    corrected = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    adjusted = np.empty(len(values))
-    adjusted[order] = np.minimum(corrected, 1.0)
-    return adjusted.tolist()

@@ -1,4 +1,4 @@
-"""A comparison as JSON and back; `schema.json` beside this file describes the format."""
+"""A comparison or a diagnosis as JSON, a comparison also back; `schema.json` beside this file says how."""
 
 import json
 import math
@@ -7,6 +7,7 @@ from dataclasses import asdict
 from numbers import Integral, Real
 from typing import Any, NoReturn
 
+from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.comparison.result import FORMAT_VERSION, Comparison
 from fuseloom.errors import OptionError, RunError
 from fuseloom.report.decode import decode
@@ -14,18 +15,19 @@ from fuseloom.report.decode import decode
 __all__ = ["from_json", "to_json"]
 
 
-def to_json(comparison: Comparison) -> str:
-    """The comparison as indented JSON, UTF-8 text that ends with a newline.
+def to_json(found: Comparison | Diagnosis) -> str:
+    """What was found as indented JSON, UTF-8 text that ends with a newline.
 
     A number that is not finite is written as ``null``, because JSON has no NaN.
 
     Args:
-        comparison: A finished comparison.
+        found: A finished comparison, or a diagnosis.
 
     Raises:
         OptionError: ``config`` holds something that JSON has no word for.
     """
-    text = json.dumps(_plain(asdict(comparison), "comparison"), indent=2, ensure_ascii=False, allow_nan=False)
+    what = type(found).__name__.lower()
+    text = json.dumps(_plain(asdict(found), what), indent=2, ensure_ascii=False, allow_nan=False)
     # A file name that is not valid UTF-8 carries lone surrogates; their escape is JSON's own.
     return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
 

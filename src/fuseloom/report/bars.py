@@ -1,48 +1,62 @@
-"""Reliance as bars: what a model loses when a modality is hidden, and when its rows are shuffled."""
+"""Reliance as bars: what a model loses when a modality is hidden, shuffled between rows, or made noise."""
 
 import math
+from collections.abc import Mapping
 
 from fuseloom.diagnose.reliance import Reliance
+from fuseloom.metrics.interval import Interval
 from fuseloom.report.frame import WIDTH, across_grid
 from fuseloom.report.svg import Axis, element, figure, linear_axis, span, text, tooltip
-from fuseloom.report.words import fit, signed
+from fuseloom.report.words import fit, interval_text, signed
 
 __all__ = ["bars"]
 
-_LINE = 60.0
+_GAP = 26.0
 _TOP = 8.0
 _BOTTOM = 52.0
 _BAR = 16.0
 _LEFT = 104.0
 _RIGHT = 68.0
 _LETTERS = 10
+_UNMEASURED = Interval(mean=math.nan)
+
+Ways = Mapping[str, Mapping[str, Interval]]
 
 
 def bars(reliance: Reliance, decimals: int) -> str:
-    """Two bars per modality as inline SVG, to the right where the score gets worse.
+    """Two or three bars with intervals per modality as inline SVG, to the right where the score gets worse.
 
     Args:
-        reliance: Of one model.
+        reliance: Of one model; where no noise was tried there is no bar for it.
         decimals: Of the numbers beside the bars.
     """
-    height = _TOP + _LINE * len(reliance.hidden) + _BOTTOM
-    drops = [*reliance.hidden.values(), *reliance.shuffled.values()]
-    low, high = span([0.0, *drops])
-    # Room on the left for the number beside a negative bar.
-    axis = linear_axis(low - 0.25 * (high - low) * (low < 0), high, start=_LEFT, end=WIDTH - _RIGHT, most=5)
+    ways = {"hidden": reliance.hidden, "shuffled": reliance.shuffled}
+    ways |= {"noise": reliance.noise} if reliance.noise else {}
+    line = _GAP + (_BAR + 1) * len(ways)
+    height = _TOP + line * len(reliance.hidden) + _BOTTOM
+    axis = _axis(ways)
     groups = [
-        _group(reliance, name, axis, _TOP + _LINE * (index + 0.5), decimals)
+        _group(ways, name, axis, _TOP + line * index + _GAP / 2, decimals)
         for index, name in enumerate(reliance.hidden)
     ]
     return figure(
-        _label(reliance, decimals), _grid(reliance, axis, height), *groups, width=WIDTH, height=height
+        _label(reliance, ways, decimals), _grid(reliance, axis, height), *groups, width=WIDTH, height=height
     )
 
 
-def _label(reliance: Reliance, decimals: int) -> str:
+def _axis(ways: Ways) -> Axis:
+    drops = [drop for way in ways.values() for drop in way.values()]
+    ends = [end for drop in drops for end in (drop.low, drop.mean, drop.high) if end is not None]
+    low, high = span([0.0, *ends])
+    # Room on the left for the number beside a negative bar.
+    return linear_axis(low - 0.25 * (high - low) * (low < 0), high, start=_LEFT, end=WIDTH - _RIGHT, most=5)
+
+
+def _label(reliance: Reliance, ways: Ways, decimals: int) -> str:
     drops = "; ".join(
-        f"{name} {signed(drop, decimals)} hidden, {signed(reliance.shuffled.get(name), decimals)} shuffled"
-        for name, drop in reliance.hidden.items()
+        f"{name} "
+        + ", ".join(f"{signed(_drop(way, name).mean, decimals)} {how}" for how, way in ways.items())
+        for name in reliance.hidden
     )
     return f"Loss of {reliance.metric} of {reliance.model} per modality: {drops}."
 
@@ -53,24 +67,43 @@ def _grid(reliance: Reliance, axis: Axis, height: float) -> str:
     return across_grid(axis, f"{reliance.metric} lost (→ worse)", top=_TOP, bottom=bottom) + zero
 
 
-def _group(reliance: Reliance, name: str, axis: Axis, y: float, decimals: int) -> str:
+def _drop(way: Mapping[str, Interval], name: str) -> Interval:
+    return way.get(name, _UNMEASURED)
+
+
+def _group(ways: Ways, name: str, axis: Axis, y: float, decimals: int) -> str:
+    middle = y + (_BAR + 1) * len(ways) / 2
     return "".join(
         [
-            text(fit(name, _LETTERS), _LEFT - 14, y + 5, class_="name", anchor="end"),
-            _bar("hidden", name, reliance.hidden[name], axis, y - _BAR - 1, decimals),
-            _bar("shuffled", name, reliance.shuffled.get(name, math.nan), axis, y + 1, decimals),
+            text(fit(name, _LETTERS), _LEFT - 14, middle + 5, class_="name", anchor="end"),
+            *(
+                _bar((how, name), _drop(way, name), axis, y + (_BAR + 1) * index, decimals)
+                for index, (how, way) in enumerate(ways.items())
+            ),
         ]
     )
 
 
-def _bar(how: str, name: str, drop: float, axis: Axis, y: float, decimals: int) -> str:
+def _bar(what: tuple[str, str], drop: Interval, axis: Axis, y: float, decimals: int) -> str:
+    how, name = what
     zero = axis.place(0)
-    end = axis.place(drop) if math.isfinite(drop) else zero
+    end = axis.place(drop.mean) if math.isfinite(drop.mean) else zero
     left, right = sorted((zero, end))
-    beside = (right + 6, "start") if end >= zero else (left - 6, "end")
+    low, high = _reach(drop, axis, end)
+    beside = (max(right, high) + 6, "start") if end >= zero else (min(left, low) - 6, "end")
     return element(
         "g",
-        tooltip(f"{name} {how}: {signed(drop, decimals)}"),
+        tooltip(f"{name} {how}: {interval_text(drop, decimals)}"),
         element("rect", x=left, y=y, width=max(right - left, 1), height=_BAR, class_=f"bar {how}"),
-        text(signed(drop, decimals), beside[0], y + 13, class_="number", anchor=beside[1]),
+        element("line", x1=low, x2=high, y1=y + _BAR / 2, y2=y + _BAR / 2, class_="reach")
+        if high > low
+        else "",
+        text(signed(drop.mean, decimals), beside[0], y + 13, class_="number", anchor=beside[1]),
     )
+
+
+def _reach(drop: Interval, axis: Axis, end: float) -> tuple[float, float]:
+    """Where the interval starts and ends; at the end of the bar where there is none."""
+    if drop.low is None or drop.high is None:
+        return end, end
+    return axis.place(drop.low), axis.place(drop.high)

@@ -1,14 +1,17 @@
 """The files of a report."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.comparison.result import Comparison
 from fuseloom.errors import RunError
 from fuseloom.report.as_json import to_json
+from fuseloom.report.diagnosis_page import to_diagnosis_html
 from fuseloom.report.html import to_html
 from fuseloom.train.files import write_whole
 
-__all__ = ["write_report"]
+__all__ = ["write_diagnosis", "write_report"]
 
 
 def write_report(comparison: Comparison, folder: str | Path) -> None:
@@ -22,10 +25,28 @@ def write_report(comparison: Comparison, folder: str | Path) -> None:
         RunError: the folder cannot be written to.
         MissingExtraError: the workbench is not installed.
     """
-    contents = {"report.json": to_json(comparison), "report.html": to_html(comparison)}
+    _write({"report.json": to_json(comparison), "report.html": to_html(comparison)}, Path(folder))
+
+
+def write_diagnosis(diagnosis: Diagnosis, folder: str | Path) -> None:
+    """Write ``diagnosis.html`` and ``diagnosis.json`` into a folder, which is made where it is missing.
+
+    Args:
+        diagnosis: Of a model.
+        folder: Where to; files of these names are replaced.
+
+    Raises:
+        RunError: the folder cannot be written to.
+        MissingExtraError: the workbench is not installed.
+    """
+    contents = {"diagnosis.json": to_json(diagnosis), "diagnosis.html": to_diagnosis_html(diagnosis)}
+    _write(contents, Path(folder))
+
+
+def _write(contents: Mapping[str, str], folder: Path) -> None:
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            write_whole(Path(folder, name), content)
+            write_whole(folder / name, content)
     except OSError as error:
         raise RunError(f"folder must be writable, got {str(folder)!r}: {error.strerror}.") from None

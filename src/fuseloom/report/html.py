@@ -3,25 +3,20 @@
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fuseloom.comparison.result import Comparison, Entry
-from fuseloom.errors import MissingExtraError
 from fuseloom.report import words
 from fuseloom.report.bars import bars
 from fuseloom.report.curves import curves
+from fuseloom.report.diagnosis_view import View, diagnosis_view
 from fuseloom.report.ladder import ladder
+from fuseloom.report.page import environment, resource
 from fuseloom.report.scatter import LATENCY, PARAMETERS, scatter, undrawn
 from fuseloom.report.squares import against_true, reliability
 from fuseloom.report.svg import element, marker
 from fuseloom.report.whiskers import NARROW, WIDE, whiskers
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
 
 __all__ = ["to_html"]
 
@@ -40,15 +35,16 @@ def to_html(comparison: Comparison) -> str:
         MissingExtraError: jinja2 is not installed.
     """
     decimals = words.score_decimals(comparison)
-    environment = _environment(decimals)
-    template = environment.get_template("template.html")
-    script = _resource("sort.js")
+    template = environment(decimals).get_template("template.html")
+    script = resource("sort.js")
+    views = _views(comparison, decimals)
     page = template.render(
         comparison=comparison,
         findings=comparison.findings,
-        sections=_sections(comparison),
+        sections=_sections(comparison, views),
+        views=views,
         recommended=_recommended(comparison),
-        style=_resource("style.css"),
+        style=resource("style.css"),
         script=script,
         # The page may run this one script and nothing else, whatever a name in the data says.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -62,55 +58,12 @@ def to_html(comparison: Comparison) -> str:
     return f"{page}\n"
 
 
-def _environment(decimals: int) -> "Environment":
-    try:
-        from jinja2 import Environment, FunctionLoader, StrictUndefined
-    except ImportError:
-        raise MissingExtraError(
-            "The HTML report needs jinja2. Install it with: pip install 'fuseloom[workbench]'"
-        ) from None
-    environment = Environment(
-        autoescape=True,
-        loader=FunctionLoader(_resource),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Markup is a subclass of str: our own plots pass, what came with the data is cleaned.
-        finalize=lambda value: words.printable(value) if type(value) is str else value,
-    )
-    environment.filters |= {
-        "breakable": _breakable,
-        "compact": words.compact,
-        "interval": lambda interval: words.interval_text(interval, decimals),
-        "megabytes": words.megabytes,
-        "milliseconds": words.milliseconds,
-        "score": lambda value: words.score(value, decimals),
-        "seconds": words.seconds,
-        "signed": lambda value: words.signed(value, decimals),
-        "sort_key": _sort_key,
-        "thousands": "{:,}".format,
-    }
-    return environment
-
-
-def _breakable(name: str) -> "Markup":
-    """A name that may be broken after its separators, and elsewhere only where it must."""
-    from markupsafe import Markup, escape
-
-    parts = re.split(r"(?<=[_+./-])(?=[^_+./-])", words.printable(name))
-    return Markup("<wbr>").join(map(escape, parts))
-
-
-def _resource(name: str) -> str:
-    return files("fuseloom.report").joinpath(name).read_text(encoding="utf-8")
-
-
 def _recommended(comparison: Comparison) -> Entry | None:
     name = comparison.recommendation.name
     return next((entry for entry in comparison.entries if entry.name == name), None)
 
 
-def _sections(comparison: Comparison) -> list[tuple[str, str]]:
+def _sections(comparison: Comparison, views: Sequence[View]) -> list[tuple[str, str]]:
     """Where each section stands and what it is called, for those that the page has."""
     found = comparison.findings
     every = [
@@ -125,12 +78,22 @@ def _sections(comparison: Comparison) -> list[tuple[str, str]]:
         ("fitted", "Predicted and true", found.fitted),
         ("calibration", "Calibration", found.calibration),
         ("disagreements", "Disagreement", found.disagreements),
+        *((panel.anchor, panel.short, True) for view in views for panel in view.sections),
         ("data", "Data", True),
         ("aside", "Set aside", True),
         ("measured", "Method", True),
         ("repeat", "Repeat", True),
     ]
     return [(anchor, title) for anchor, title, there in every if there]
+
+
+def _views(comparison: Comparison, decimals: int) -> list[View]:
+    """What the diagnoses show; a model whose reliance has a section has its modalities' worth there."""
+    placed = {reliance.model for reliance in comparison.reliance}
+    return [
+        diagnosis_view(one, decimals, placed=("worth",) if one.model in placed else (), number=number)
+        for number, one in enumerate(comparison.findings.diagnosis)
+    ]
 
 
 def _pages(set_aside: Sequence[tuple[str, str]]) -> list[list[tuple[int, str, str, str]]]:
@@ -170,11 +133,6 @@ _COSTS = (PARAMETERS, LATENCY)
 
 def _legend_mark(role: Any) -> str:
     return element("svg", marker(role, 8, 8), viewBox="0 0 16 16", class_="legend-mark", aria_hidden="true")
-
-
-def _sort_key(value: float | None) -> str:
-    """What the script sorts by: nothing measured comes last."""
-    return "" if value is None or value != value else repr(float(value))
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:

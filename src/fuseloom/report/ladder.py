@@ -14,6 +14,7 @@ _TOP = 8.0
 _BOTTOM = 52.0
 _LEFT = 12.0
 _RIGHT = 70.0
+_MOST_SAID = 15
 
 
 def subset_name(one: SubsetScore, most: int) -> str:
@@ -21,7 +22,8 @@ def subset_name(one: SubsetScore, most: int) -> str:
 
     Example:
         >>> from fuseloom.metrics.interval import Interval
-        >>> subset_name(SubsetScore(modalities=("text", "image"), score=0.9, drop=Interval(mean=0.1)), 3)
+        >>> score, drop = Interval(mean=0.9), Interval(mean=0.1)
+        >>> subset_name(SubsetScore(modalities=("text", "image"), score=score, drop=drop), 3)
         'text + image'
     """
     several = len(one.modalities) > 1 and len(one.modalities) == most
@@ -39,7 +41,7 @@ def ladder(subsets: Subsets, decimals: int, *, higher_is_better: bool) -> str:
     height = _TOP + _LINE * len(subsets.scores) + _BOTTOM
     sign = 1 if higher_is_better else -1
     axis = _axis(subsets, sign)
-    full = subsets.scores[0].score
+    full = subsets.scores[0].score.mean
     lines = [
         _line(subsets, one, axis, (full, sign), _TOP + _LINE * (index + 0.5), decimals)
         for index, one in enumerate(subsets.scores)
@@ -60,15 +62,20 @@ def ladder(subsets: Subsets, decimals: int, *, higher_is_better: bool) -> str:
 def _ends(one: SubsetScore, full: float, sign: int) -> tuple[float, float]:
     """Where the interval of the difference puts the score, seen from that of all modalities."""
     if one.drop.low is None or one.drop.high is None:
-        return one.score, one.score
+        return one.score.mean, one.score.mean
     low, high = sorted((full - sign * one.drop.high, full - sign * one.drop.low))
     return low, high
 
 
+def _means(one: SubsetScore) -> list[float]:
+    """The score, and that of the model trained on the modality alone if there is one."""
+    return [found.mean for found in (one.score, one.alone) if found is not None]
+
+
 def _axis(subsets: Subsets, sign: int) -> Axis:
-    full = subsets.scores[0].score
-    ends = [end for one in subsets.scores for end in (*_ends(one, full, sign), one.score, one.alone)]
-    low, high = span(end for end in ends if end is not None)
+    full = subsets.scores[0].score.mean
+    ends = [end for one in subsets.scores for end in (*_ends(one, full, sign), *_means(one))]
+    low, high = span(ends)
     margin = 0.04 * (high - low)
     return linear_axis(low - margin, high + margin, start=_LEFT, end=WIDTH - _RIGHT - 14, most=4)
 
@@ -81,20 +88,22 @@ def _line(
     low, high = _ends(one, *full)
     y += 8
     parts = [
-        tooltip(f"{name}: {score(one.score, decimals)}"),
+        tooltip(f"{name}: {score(one.score.mean, decimals)}"),
         text(name if columns(name) <= letters else fit(name, letters), 2, y - 14, class_="name"),
-        text(score(one.score, decimals), WIDTH - 4, y + 5, class_="number", anchor="end"),
+        text(score(one.score.mean, decimals), WIDTH - 4, y + 5, class_="number", anchor="end"),
     ]
     if high > low:
         parts.append(element("line", x1=axis.place(low), x2=axis.place(high), y1=y, y2=y, class_="whisker"))
-    if one.alone is not None and math.isfinite(one.alone):
-        parts.append(marker("unimodal", axis.place(one.alone), y))
-    if math.isfinite(one.score):
-        parts.append(marker("fusion", axis.place(one.score), y))
+    if one.alone is not None and math.isfinite(one.alone.mean):
+        parts.append(marker("unimodal", axis.place(one.alone.mean), y))
+    if math.isfinite(one.score.mean):
+        parts.append(marker("fusion", axis.place(one.score.mean), y))
     return element("g", *parts, class_="entry fusion")
 
 
 def _label(subsets: Subsets, decimals: int) -> str:
     most = len(subsets.scores[0].modalities)
-    shown = "; ".join(f"{subset_name(one, most)} {score(one.score, decimals)}" for one in subsets.scores[:15])
-    return f"Test {subsets.metric} of {subsets.model} given: {shown}."
+    shown = (
+        f"{subset_name(one, most)} {score(one.score.mean, decimals)}" for one in subsets.scores[:_MOST_SAID]
+    )
+    return f"Test {subsets.metric} of {subsets.model} given: {'; '.join(shown)}."

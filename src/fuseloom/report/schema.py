@@ -91,6 +91,8 @@ def _describe_dict(kind: Any, definitions: dict[str, Schema]) -> Schema:
 def _describe_optional(kind: Any, definitions: dict[str, Schema]) -> Schema:
     (inner,) = (arg for arg in get_args(kind) if arg is not type(None))
     found = _describe(inner, definitions)
+    if "$ref" in found:
+        return {"anyOf": [found, {"type": "null"}]}
     types = found["type"] if isinstance(found["type"], list) else [found["type"]]
     return found | {"type": sorted({*types, "null"})}
 

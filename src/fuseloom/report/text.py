@@ -10,6 +10,7 @@ from fuseloom.report.words import (
     compact,
     fit,
     interval_text,
+    mean_of,
     megabytes,
     milliseconds,
     printable,
@@ -87,13 +88,21 @@ def _legend(comparison: Comparison) -> str:
 def _reliance_block(reliance: Reliance, decimals: int) -> str:
     title = (
         f"What {reliance.model} leans on: how much worse its {reliance.metric} of "
-        f"{score(reliance.score, decimals)} gets when a modality is hidden, or its rows are shuffled"
+        f"{score(reliance.score.mean, decimals)} gets when a modality is hidden, its rows are shuffled, or "
+        "its values are noise"
     )
     rows = [
-        ["", printable(name), signed(drop, decimals), signed(reliance.shuffled.get(name), decimals)]
-        for name, drop in reliance.hidden.items()
+        [
+            "",
+            printable(name),
+            *(
+                signed(mean_of(drops.get(name)), decimals)
+                for drops in (reliance.hidden, reliance.shuffled, reliance.noise)
+            ),
+        ]
+        for name in reliance.hidden
     ]
-    table = _table([["", "Modality", "Hidden", "Shuffled"], *rows])
+    table = _table([["", "Modality", "Hidden", "Shuffled", "Noise"], *rows])
     return "\n".join([_wrapped(title), *table])
 
 
@@ -103,7 +112,7 @@ def _findings(comparison: Comparison, decimals: int) -> Iterator[str]:
     for subsets in comparison.findings.subsets:
         if subsets.model == name:
             single = [one for one in subsets.scores if len(one.modalities) == 1]
-            parts = (f"{one.modalities[0]} {score(one.score, decimals)}" for one in single)
+            parts = (f"{one.modalities[0]} {score(one.score.mean, decimals)}" for one in single)
             yield f"{name} given one modality only, {subsets.metric}: {', '.join(parts)}"
     for one in comparison.findings.calibration:
         if one.model == name:

@@ -3,7 +3,7 @@
 import math
 import statistics
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fuseloom.comparison.result import Comparison
 from fuseloom.metrics.interval import Interval
@@ -12,15 +12,20 @@ __all__ = [
     "ABSENT",
     "columns",
     "compact",
+    "decimals_for",
     "fit",
     "interval_text",
+    "listed",
+    "mean_of",
     "megabytes",
     "milliseconds",
     "printable",
+    "range_text",
     "runs",
     "score",
     "score_decimals",
     "seconds",
+    "shown_sign",
     "signed",
     "spread",
 ]
@@ -99,7 +104,16 @@ def score_decimals(comparison: Comparison) -> int:
     """Decimals that give the typical score of a comparison three or four digits."""
     means = (mean for entry in comparison.entries for mean in (entry.valid.mean, entry.test.mean))
     # The median: one diverged run must not take the decimals from all the others.
-    typical = statistics.median(_finite(means) or [0.0])
+    return decimals_for(statistics.median(_finite(means) or [0.0]))
+
+
+def decimals_for(typical: float) -> int:
+    """Decimals that give a score three or four digits.
+
+    Example:
+        >>> decimals_for(0.975), decimals_for(23.4), decimals_for(0.0012)
+        (3, 2, 5)
+    """
     if typical >= 1:
         return max(0, 4 - len(str(int(typical))))
     return 3 if typical >= 0.1 or typical == 0 else 2 - math.floor(math.log10(typical))
@@ -144,6 +158,57 @@ def interval_text(interval: Interval, decimals: int) -> str:
     if interval.low is None or interval.high is None:
         return mean
     return f"{mean} [{score(interval.low, decimals)}, {score(interval.high, decimals)}]"
+
+
+def range_text(
+    interval: Interval, decimals: int, *, write: Callable[[float | None, int], str] = score
+) -> str:
+    """The ends of an interval; ``write`` is `score` or, of differences, `signed`.
+
+    Example:
+        >>> range_text(Interval(mean=0.9, low=0.85, high=0.95), 2), range_text(Interval(mean=0.9), 2)
+        ('0.85 to 0.95', 'n/a')
+    """
+    if interval.low is None or interval.high is None:
+        return ABSENT
+    return f"{write(interval.low, decimals)} to {write(interval.high, decimals)}"
+
+
+def shown_sign(interval: Interval, decimals: int) -> int:
+    """1 where the interval lies above zero, -1 where below it, 0 where it does not tell.
+
+    It is judged as it is written: an end that is rounded to zero is zero.
+
+    Example:
+        >>> [shown_sign(Interval(mean=0.1, low=low, high=0.2), 3) for low in (0.05, 0.0004, None)]
+        [1, 0, 0]
+    """
+    if interval.low is None or interval.high is None:
+        return 0
+    if round(interval.low, decimals) > 0:
+        return 1
+    return -1 if round(interval.high, decimals) < 0 else 0
+
+
+def listed(names: Iterable[str], *, last: str = "and") -> str:
+    """Names as a sentence lists them.
+
+    Example:
+        >>> listed(["text"]), listed(["text", "image", "audio"]), listed(["text", "image"], last="or")
+        ('text', 'text, image and audio', 'text or image')
+    """
+    *others, final = names
+    return f"{', '.join(others)} {last} {final}" if others else final
+
+
+def mean_of(interval: Interval | None) -> float:
+    """The estimate alone; NaN where nothing was measured.
+
+    Example:
+        >>> mean_of(Interval(mean=0.9, low=0.85, high=0.95)), mean_of(None)
+        (0.9, nan)
+    """
+    return math.nan if interval is None else interval.mean
 
 
 def compact(count: float) -> str:

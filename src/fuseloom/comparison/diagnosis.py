@@ -1,0 +1,252 @@
+"""A closer look at one model: every diagnosis that its rows allow, and why not of the others."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fuseloom.diagnose.attention import Attention, attention
+from fuseloom.diagnose.complementarity import Complementarity, complementarity
+from fuseloom.diagnose.emap import Emap, emap
+from fuseloom.diagnose.interaction_parts import InteractionParts, interaction_parts
+from fuseloom.diagnose.modality_test import ModalityTest, modality_test
+from fuseloom.diagnose.model_layers import model_layers
+from fuseloom.diagnose.pid import Pid, pid
+from fuseloom.diagnose.reliance import Reliance, reliance
+from fuseloom.diagnose.robustness import Robustness, RobustnessPlan, robustness
+from fuseloom.diagnose.shapley import Shapley, shapley
+from fuseloom.diagnose.shared_space import SharedSpace, shared_space
+from fuseloom.diagnose.split import split
+from fuseloom.errors import DataError, FuseloomError, ModalityError, OptionError, did_you_mean
+from fuseloom.models import FusionModel
+from fuseloom.tasks import Metric, Task
+from fuseloom.train.fit import exact_outputs
+from fuseloom.types import Batch, Selection
+
+__all__ = ["DIAGNOSES", "Diagnosis", "Subject", "diagnose_model", "some_rows"]
+
+Floats = NDArray[np.floating[Any]]
+
+_MOST_PAIRS = 6
+_SEVERITIES = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8)
+_PERMUTATIONS = 100
+_RESAMPLES = 100
+_MOST_ROWS, _FEWEST_ROWS = 1000, 200
+_MOST_VALUES = 2**24
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """What is diagnosed: a model, and held-out rows with their target."""
+
+    name: str
+    model: FusionModel
+    task: Task
+    metric: tuple[str, Metric]
+    rows: Batch
+    alone: Mapping[str, Floats] = field(default_factory=dict)
+    """Modality -> predictions on the same rows of a model that was trained on it alone; where some are
+    missing, what needs them is left out."""
+    ids: Sequence[str] | None = None
+    """Names of the rows."""
+    seed: int = 0
+
+    def predict(self, rows: Batch) -> Floats:
+        """Predictions as the metric takes them."""
+        return self.task.predict(exact_outputs(self.model, rows))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes where each row has one of them, otherwise none."""
+        if not self.task.stratified:
+            return ()
+        return tuple(map(str, self.task.columns(np.eye(self.task.num_outputs))["prediction"]))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What most diagnoses are told."""
+        return {"model": self.name, "metric": self.metric, "seed": self.seed}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What a closer look at a model on held-out rows says; None or empty is what ``not_told`` explains."""
+
+    model: str
+    metric: str
+    rows: int
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    """Their names, by number; empty where each row has no single class."""
+    emap: Emap | None = None
+    interaction_orders: InteractionParts | None = None
+    pid: tuple[Pid, ...] = ()
+    """Of each pair of modalities, at most six."""
+    reliance: Reliance | None = None
+    shapley: Shapley | None = None
+    modality_test: ModalityTest | None = None
+    attention: Attention | None = None
+    shared_space: tuple[SharedSpace, ...] = ()
+    robustness: Robustness | None = None
+    complementarity: Complementarity | None = None
+    not_told: dict[str, str] = field(default_factory=dict)
+    """Diagnosis -> why it could not be made."""
+
+
+def some_rows(rows: Batch | Selection, *, most: int = _MOST_ROWS, seed: int = 0) -> torch.Tensor:
+    """Places of the rows to diagnose a model on, in their order: all of few, of many a sample.
+
+    A diagnosis predicts rows about a hundred times. Of large inputs, such as pictures, fewer are taken: 16
+    million values in all, but 200 rows.
+
+    Args:
+        rows: Those that there are.
+        most: At most so many.
+        seed: Of the sample.
+
+    Example:
+        >>> some_rows(Batch(inputs={"x": torch.zeros(5000, 3)})).shape
+        torch.Size([1000])
+    """
+    one = rows.take(slice(0, 1))
+    values = sum(value.numel() for value in one.inputs.values())
+    count = min(len(rows), most, max(_FEWEST_ROWS, _MOST_VALUES // max(values, 1)))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(len(rows), generator=generator)[:count].sort().values
+
+
+def diagnose_model(
+    subject: Subject,
+    *,
+    only: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda line: None,
+) -> Diagnosis:
+    """Make every diagnosis, or some; the model stays as it was.
+
+    Args:
+        subject: The model and its rows.
+        only: Names of `DIAGNOSES`; by default all.
+        progress: Called with a line for a person before each.
+
+    Raises:
+        DataError: the rows have no target.
+        OptionError: an unknown name.
+    """
+    if subject.rows.target is None:
+        raise DataError("rows must have a target to diagnose a model on, got none.")
+    if unknown := [name for name in only if name not in DIAGNOSES]:
+        raise OptionError(f"Unknown diagnosis {unknown[0]!r}.{did_you_mean(unknown[0], DIAGNOSES)}")
+    found: dict[str, Any] = {}
+    not_told = {}
+    for name in only or DIAGNOSES:
+        progress(f"diagnosing: {name.replace('_', ' ')}")
+        try:
+            found[name] = DIAGNOSES[name](subject)
+        except FuseloomError as error:
+            not_told[name] = str(error)
+    return Diagnosis(
+        model=subject.name,
+        metric=subject.metric[0],
+        rows=len(subject.rows),
+        modalities=tuple(subject.rows.inputs),
+        classes=subject.classes,
+        not_told=not_told,
+        **found,
+    )
+
+
+def _emap(subject: Subject) -> Emap:
+    return emap(split(subject.model), subject.rows, predict=subject.task.predict, **subject.about)
+
+
+def _interaction_orders(subject: Subject) -> InteractionParts:
+    if len(subject.rows.inputs) < 3:
+        raise ModalityError("Of two modalities EMAP says it all: there is one order beyond the additive.")
+    return interaction_parts(
+        split(subject.model), subject.rows, predict=subject.task.predict, **subject.about
+    )
+
+
+def _pid(subject: Subject) -> tuple[Pid, ...]:
+    pairs = list(combinations(subject.rows.inputs, 2))
+    if not pairs:
+        raise ModalityError("Information is shared between two modalities or more, got one.")
+    if len(pairs) > _MOST_PAIRS:
+        raise ModalityError(f"At most {_MOST_PAIRS} pairs of modalities are decomposed, got {len(pairs)}.")
+    return tuple(
+        pid(subject.rows, subject.predict, sources=pair, resamples=_RESAMPLES, seed=subject.seed)
+        for pair in pairs
+    )
+
+
+def _reliance(subject: Subject) -> Reliance:
+    return reliance(subject.predict, subject.rows, **subject.about)
+
+
+def _shapley(subject: Subject) -> Shapley:
+    return shapley(subject.predict, subject.rows, **subject.about)
+
+
+def _modality_test(subject: Subject) -> ModalityTest:
+    names = list(subject.rows.inputs)
+    without = {}
+    if len(names) == 2 and subject.alone.keys() >= set(names):
+        without = {name: subject.alone[other] for name, other in zip(names, names[::-1], strict=True)}
+    parts = split(subject.model)  # what permutes rows needs each of them encoded once
+    return modality_test(
+        lambda rows: subject.task.predict(np.asarray(parts.together(rows))),
+        replace(parts.alone(subject.rows), target=subject.rows.target),
+        without=without,
+        permutations=_PERMUTATIONS,
+        **subject.about,
+    )
+
+
+def _attention(subject: Subject) -> Attention:
+    return attention(subject.model, subject.rows, model=subject.name, seed=subject.seed)
+
+
+def _shared_space(subject: Subject) -> tuple[SharedSpace, ...]:
+    return shared_space(
+        model_layers(subject.model, subject.rows), permutations=_PERMUTATIONS, seed=subject.seed
+    )
+
+
+def _robustness(subject: Subject) -> Robustness:
+    plan = RobustnessPlan(severities=_SEVERITIES, resamples=1000, seed=subject.seed)
+    return robustness(subject.predict, subject.rows, model=subject.name, metric=subject.metric, plan=plan)
+
+
+def _complementarity(subject: Subject) -> Complementarity:
+    if missing := sorted(subject.rows.inputs.keys() - subject.alone.keys()):
+        raise ModalityError(
+            f"It needs the predictions of models of one modality alone, got none of {', '.join(missing)}. "
+            "`fuseloom compare` trains them."
+        )
+    return complementarity(
+        subject.alone,
+        subject.predict(subject.rows),
+        subject.rows,
+        model=subject.name,
+        ids=subject.ids,
+        seed=subject.seed,
+    )
+
+
+DIAGNOSES: Mapping[str, Callable[[Subject], Any]] = {
+    "emap": _emap,
+    "interaction_orders": _interaction_orders,
+    "pid": _pid,
+    "reliance": _reliance,
+    "shapley": _shapley,
+    "modality_test": _modality_test,
+    "attention": _attention,
+    "shared_space": _shared_space,
+    "robustness": _robustness,
+    "complementarity": _complementarity,
+}
+"""Name, a field of `Diagnosis`, -> how it is made."""

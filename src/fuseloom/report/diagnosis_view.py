@@ -1,0 +1,112 @@
+"""A diagnosis as the page shows it: panels with their figures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fuseloom.comparison.diagnosis import Diagnosis
+from fuseloom.report.bars import bars
+from fuseloom.report.decay import decay
+from fuseloom.report.estimates import estimates
+from fuseloom.report.glance import glance
+from fuseloom.report.information import information
+from fuseloom.report.panels import Panel, panels
+from fuseloom.report.tables import Table, samples_table
+
+__all__ = ["View", "diagnosis_view"]
+
+Figures = Sequence[tuple[str, str]]
+
+_CAPTIONS = {
+    "emap": ("Lines: 95 % intervals of each score; of the difference more is known than they suggest."),
+    "shapley": ("Lines: 95 % intervals. On the upright line a modality brings nothing."),
+    "complementarity": (
+        "Lines: 95 % intervals. The oracle takes the best modality of each row, which no rule can know."
+    ),
+    "pid": ("Filled bars: the data. Hollow bars: the predictions of the model. Lines: 95 % intervals."),
+    "reliance": (
+        "How much worse the score gets. Filled: hidden. Hollow: shuffled between rows. Grey: noise."
+    ),
+    "attention": (
+        "A dot for each head, in the first layers. Lines: 95 % intervals. Upright strokes: what the "
+        "modality would get if attention did not choose."
+    ),
+    "robustness": (
+        "Shades: 95 % intervals. Dashed level: the best constant answer. Rings: where the lead over "
+        "it is no longer shown."
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Of one model."""
+
+    diagnosis: Diagnosis
+    panels: Mapping[str, Panel]
+    """Name -> panel, all of them."""
+    sections: tuple[Panel, ...]
+    """Those that are sections of their own."""
+    elsewhere: tuple[str, ...]
+    """Names of the others."""
+    figures: Mapping[str, Figures]
+    """Key of a part -> titles and drawings."""
+    captions: Mapping[str, str]
+    """What the figures of a diagnosis show."""
+    samples: Table | None
+    """Rows on which fusing helps or harms."""
+
+
+def diagnosis_view(
+    diagnosis: Diagnosis,
+    decimals: int,
+    *,
+    placed: Sequence[str] = (),
+    number: int = 0,
+) -> View:
+    """Draw what there is to draw.
+
+    Args:
+        diagnosis: Of one model.
+        decimals: Of scores.
+        placed: Panels that the page shows elsewhere, their bars included.
+        number: Of the diagnosis on the page, from 0: the anchors of later ones bear it.
+    """
+    found = {panel.anchor: panel for panel in panels(diagnosis, decimals)}
+    sections = [panel for name, panel in found.items() if name not in placed]
+    if number:
+        sections = [replace(one, anchor=f"{one.anchor}-{number + 1}") for one in sections]
+    figures = dict(_figures(diagnosis, decimals))
+    if "worth" in placed:
+        figures.pop("reliance", None)
+    rows = diagnosis.complementarity
+    return View(
+        diagnosis=diagnosis,
+        panels=found,
+        sections=tuple(sections),
+        elsewhere=tuple(name for name in placed if name in found),
+        figures=figures,
+        captions=_CAPTIONS,
+        samples=samples_table(rows, decimals, diagnosis.classes)
+        if rows is not None and rows.samples
+        else None,
+    )
+
+
+def _figures(diagnosis: Diagnosis, decimals: int) -> Iterator[tuple[str, Figures]]:
+    if (one := diagnosis.emap) is not None:
+        scores = {"with interactions": one.before, "without them": one.after}
+        yield "emap", [("", estimates(scores, f"test {one.metric}", decimals))]
+    for place, pair in enumerate(diagnosis.pid):
+        yield f"pid {place}", [("", information(pair))]
+    if diagnosis.reliance is not None:
+        yield "reliance", [("", bars(diagnosis.reliance, decimals))]
+    if (shared := diagnosis.shapley) is not None:
+        title = f"{shared.metric} it brings (→ better)"
+        yield "shapley", [("", estimates(shared.values, title, decimals, zero=True))]
+    if diagnosis.attention is not None:
+        yield "attention", glance(diagnosis.attention)
+    if diagnosis.robustness is not None:
+        yield "robustness", decay(diagnosis.robustness, decimals)
+    if (rows := diagnosis.complementarity) is not None:
+        scores = {**rows.alone, rows.model: rows.fused, "oracle of each row": rows.oracle}
+        yield "complementarity", [("", estimates(scores, rows.measure, decimals))]

@@ -1,0 +1,57 @@
+"""What each diagnosis can and cannot show, for a person who has read its sentence."""
+
+__all__ = ["LIMITS"]
+
+LIMITS = {
+    "emap": (
+        "The score of the model beside that of the nearest sum of one function per modality. Where "
+        "they are alike, this model makes no use of interactions on these rows; another model might, "
+        "so it does not say that the data hold none. Combinations of rows need not be plausible, and "
+        "a projection may even score higher."
+    ),
+    "interaction_orders": (
+        "What is left of the model when at most one, two, three modalities may act together. It speaks "
+        "of this model on these rows: another may use what this one does not, and combinations of rows "
+        "need not be plausible."
+    ),
+    "pid": (
+        "How much of the target each modality tells, alone or only with the other, in the data and in"
+        " the model's decisions. Clusters hide what lies within them, synergy first, and few rows "
+        "leave wide intervals. It says what goes together, not what causes what, nor how the model "
+        "computes."
+    ),
+    "reliance": (
+        "What this model loses without a modality, not trained again. A modality that repeats another"
+        " may be used and still be left out at no cost; a model never trained with gaps may lose more"
+        " than it must."
+    ),
+    "shapley": (
+        "The gain over knowing nothing, shared over all subsets of modalities. Modalities that say "
+        "the same share the credit, so a small value does not mean that a modality says little."
+    ),
+    "modality_test": (
+        "Permuted rows ask whether this model uses a modality; a model trained without it asks "
+        "whether it is needed. Neither knows how much a model changes when it is trained again."
+    ),
+    "attention": (
+        "Where the weights go, beside the share of the tokens. Weight is not reliance: a modality may"
+        " be looked at and say nothing, or be looked at little and decide."
+    ),
+    "shared_space": (
+        "Whether rows that are alike in one modality are alike in the other, beside rows paired at "
+        "random. A fusion needs no shared space to be good, and sharing one is no sign of it. The "
+        "p-values are each for itself, not corrected for how many there are."
+    ),
+    "robustness": (
+        "How the score falls as inputs get worse, from severity 0 (not at all) to 1 (hopeless); it "
+        "breaks where its lead over the best constant answer is no longer shown. Damage in the world "
+        "may look different from what was tried here."
+    ),
+    "complementarity": (
+        "What the fusion makes of rows on which models of one modality each are right or wrong. A "
+        "rescue needs no interaction, since two hesitant votes can outweigh a wrong one, and some "
+        "harm is the price of any rule that does not know the answer. Intervals are about rows, not "
+        "about training again."
+    ),
+}
+"""Name, a field of `Diagnosis`, -> two or three lines."""

@@ -1,0 +1,70 @@
+from dataclasses import replace
+
+import pytest
+
+from fuseloom.comparison.diagnosis import Diagnosis
+from fuseloom.metrics.interval import Interval
+from fuseloom.report import to_diagnosis_html
+
+
+def test_every_diagnosis_has_its_sentence_and_what_it_cannot_show(diagnosis: Diagnosis) -> None:
+    page = to_diagnosis_html(diagnosis)
+    assert page.count('class="said"') == 9
+    assert page.count("What this can and cannot show") == 9
+    assert page.count("More: <code>docs/diagnosis.md</code>.") == 9
+    assert "<script" not in page
+    for anchor in ("interaction", "worth", "attention", "space", "robustness", "rescues"):
+        assert f'<h2 id="{anchor}">' in page
+        assert f'<a href="#{anchor}">' in page
+
+
+def test_what_does_not_apply_says_why_in_its_panel(diagnosis: Diagnosis) -> None:
+    page = to_diagnosis_html(replace(diagnosis, attention=None, not_told={"attention": "It has <none>."}))
+    panel = page[page.index('<h2 id="attention">') : page.index('<h2 id="space">')]
+    assert "<b>Attention per modality</b>: It has &lt;none&gt;." in panel
+    assert "said" not in panel
+    assert page.count("Not told") == 1
+
+
+def test_what_was_not_asked_has_no_panel(diagnosis: Diagnosis) -> None:
+    page = to_diagnosis_html(replace(diagnosis, robustness=None))
+    assert 'id="robustness"' not in page
+    assert "#robustness" not in page
+
+
+def test_markup_in_a_name_is_text(diagnosis: Diagnosis) -> None:
+    odd = "<img src=x>\"'&"
+    shapley = diagnosis.shapley
+    assert shapley is not None
+    shown = replace(
+        diagnosis,
+        model=odd,
+        metric=odd,
+        modalities=(odd,),
+        shapley=replace(shapley, metric=odd, values={odd: Interval(mean=0.1, low=0.0, high=0.2)}),
+    )
+    page = to_diagnosis_html(shown)
+    assert "<img" not in page
+    assert page.count("&lt;img src=x&gt;") > 5
+
+
+def test_decimals_follow_the_score(diagnosis: Diagnosis) -> None:
+    assert diagnosis.emap is not None
+    small = replace(
+        diagnosis.emap,
+        before=Interval(mean=0.00123, low=0.0011, high=0.0013),
+        after=Interval(mean=0.0014, low=0.0013, high=0.0015),
+        gap=Interval(mean=0.00017, low=0.00012, high=0.00022),
+    )
+    page = to_diagnosis_html(
+        Diagnosis(model="m", metric="mse", rows=9, modalities=("a", "b"), emap=replace(small, metric="mse"))
+    )
+    assert "its mse gets worse by 0.00017 (95 % interval +0.00012 to +0.00022)" in page
+
+
+@pytest.mark.parametrize(("classes", "shown"), [((), "class 2"), (("a", "b", "c"), "c")])
+def test_classes_are_named_where_their_names_are_known(
+    diagnosis: Diagnosis, classes: tuple[str, ...], shown: str
+) -> None:
+    page = to_diagnosis_html(replace(diagnosis, classes=classes))
+    assert f'data-label="True"><span>{shown}</span>' in page
