@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all lint shapes bench bench-av-digits bench-calibration bench-data bench-digits bench-interactions bench-views docs constraints clean
+.PHONY: help demo test test-all lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-views docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -76,6 +76,10 @@ bench-calibration: $(STAMP) ## How often compare finds a gain that is not there,
 
 bench-data: $(STAMP) ## What compare finds on real data, in the folder that FUSELOOM_TEST_DATA names
 	@$(BIN)/python benchmarks/real_data.py "$(FUSELOOM_TEST_DATA)" --json benchmarks/results/real_data.json
+
+bench-diagnose: $(STAMP) ## What EMAP and the information decomposition cost, beside the plain formulations
+	@$(BIN)/python benchmarks/diagnose.py --json benchmarks/results/diagnose.json
+	@$(BIN)/python benchmarks/diagnose_pid.py --json benchmarks/results/diagnose_pid.json
 
 bench-digits: $(STAMP) ## How long a comparison of every fusion takes, start to end, three times
 	@$(BIN)/python benchmarks/digits.py

@@ -3,33 +3,28 @@
 Run it: python examples/04_reviews_regression.py
 """
 
-import numpy as np
-import statsmodels.api as sm
+import torch
 
+from fuseloom import Batch
 from fuseloom.data import load
+from fuseloom.diagnose.interaction_regression import interaction_regression
 
 
 def main() -> None:
     """Print the tables of a smile alone, of smile and profession, and of both with their product."""
     reviews = load("reviews")
-    smiling, critic = (
-        reviews.modalities[name].values[:, 0].astype(np.float64) for name in ("smiling", "critic")
-    )
-    columns = {"smiling": smiling, "critic": critic, "smiling x critic": smiling * critic}
-    for count in (1, 2, 3):
-        names = list(columns)[:count]
-        design = sm.add_constant(np.column_stack([columns[name] for name in names]))
-        fitted = sm.OLS(reviews.target, design).fit()
-        print(f"score ~ {' + '.join(names)}    R2 {fitted.rsquared:.3f}")
-        for name, weight, error, p in zip(
-            ["intercept", *names], fitted.params, fitted.bse, fitted.pvalues, strict=True
-        ):
-            print(f"  {name:<17} {weight:6.2f}  (standard error {error:.2f}, p {p:.2g})")
+    inputs = {name: torch.from_numpy(one.values) for name, one in reviews.modalities.items()}
+    found = interaction_regression(Batch(inputs=inputs, target=torch.from_numpy(reviews.target)))
+    for model in found.models:
+        print(f"score ~ {model.formula}    R2 {model.r2:.3f}")
+        for one in model.coefficients:
+            name, weight = " x ".join(one.term) or "intercept", one.estimate.mean
+            print(f"  {name:<17} {weight:6.2f}  (standard error {one.error:.2f}, p {one.p:.2g})")
         print()
-    _, slope, _, interaction = fitted.params
-    print(f"A smile more is worth {slope:.2f} points, from a critic {slope + interaction:.2f}.")
-    print(f"The product matters (t = {fitted.tvalues[3]:.1f}): these modalities interact, so an additive")
-    print("fusion cannot be the whole answer. See: fuseloom compare reviews")
+    others, critics = (one.slope.mean for one in found.slopes if one.modality == "smiling")
+    print(f"A smile more is worth {others:.2f} points, from a critic {critics:.2f}.")
+    print(f"The product matters (t = {found.models[-1].coefficients[-1].statistic:.1f}): these modalities")
+    print("interact, so an additive fusion cannot be the whole answer. See: fuseloom compare reviews")
 
 
 if __name__ == "__main__":

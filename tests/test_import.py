@@ -17,7 +17,19 @@ HEAVY = {
     "timm",
     "transformers",
 }
-HELPED = ("compare", "convert", "data", "doctor", "evaluate", "predict", "recipe", "sweep", "train", "verify")
+HELPED = (
+    "compare",
+    "convert",
+    "data",
+    "diagnose",
+    "doctor",
+    "evaluate",
+    "predict",
+    "recipe",
+    "sweep",
+    "train",
+    "verify",
+)
 ROOT = Path(__file__).parents[1]
 
 

@@ -14,6 +14,7 @@ VERBS = (
     "compare",
     "convert",
     "data",
+    "diagnose",
     "doctor",
     "evaluate",
     "list",
