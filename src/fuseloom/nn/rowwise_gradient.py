@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class Sums:
         self.values[bias] = self.values[bias].add_(total) if bias in self.values else total
 
 
+@runtime_checkable
 class RowGradient(Protocol):
     """A row-wise function and its gradient, written for speed: in place, without a graph."""
 
