@@ -198,7 +198,7 @@ def comparison() -> Comparison:
         notes=(),
     )
     return Comparison(
-        format_version=1,
+        format_version=2,
         data=data,
         task="classification",
         metric="accuracy",
