@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from fuseloom.comparison import run, training
+from fuseloom.comparison import study, training
 from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.fitting import taking_part
 from fuseloom.comparison.prepare import prepare
@@ -146,7 +146,7 @@ def test_processes_give_the_same_numbers(dataset, small, finished, tmp_path):
 
 def test_inputs_larger_than_the_memory_give_the_same_numbers(dataset, small, finished, tmp_path, monkeypatch):
     here, _ = finished
-    monkeypatch.setattr(run, "Store", partial(Store, large=0))
+    monkeypatch.setattr(study, "Store", partial(Store, large=0))
     mapped = run_comparison(dataset, tmp_path / "mapped", small, num_workers=2)
     assert scores(mapped) == scores(here)
     assert not (tmp_path / "mapped" / "scratch").exists()

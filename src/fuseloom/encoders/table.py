@@ -36,6 +36,7 @@ class TableEncoder(Encoder):
 
 
 class _Row(nn.Module):
+    counts: Tensor
     offsets: Tensor
 
     def __init__(self, num_numbers: int, cardinalities: Sequence[int], dim: int, dropout: float) -> None:
@@ -44,6 +45,7 @@ class _Row(nn.Module):
         # A layer for no columns would have no weights, which torch warns of.
         self.numbers = nn.Linear(2 * num_numbers, 2 * dim, bias=False) if num_numbers else None
         self.categories = nn.Embedding(sum(cardinalities), 2 * dim) if cardinalities else None
+        self.register_buffer("counts", torch.tensor(list(cardinalities), dtype=torch.long), persistent=False)
         starts = list(accumulate(cardinalities, initial=0))[:-1]
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.long), persistent=False)
         self.bias = nn.Parameter(torch.zeros(2 * dim))
@@ -58,6 +60,8 @@ class _Row(nn.Module):
             hidden = hidden + self.numbers(known)
         if self.categories is not None:
             # A row that is absent altogether may hold NaN where codes stand.
-            codes = row[:, self.num_numbers :].nan_to_num(0).long()
+            codes = row[:, self.num_numbers :].nan_to_num(0).round().long()
+            # What is no code, as where noise stands in for a row, is an unseen category.
+            codes = torch.where((codes >= 0) & (codes < self.counts), codes, 0)
             hidden = hidden + self.categories(codes + self.offsets).sum(1)
         return self.rest(hidden), mask
