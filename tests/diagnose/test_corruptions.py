@@ -94,6 +94,18 @@ def test_noise_is_as_large_as_the_spread_of_each_feature():
     assert (worse - value).std(0).tolist() == pytest.approx([0.05, 5.0], rel=0.05)
 
 
+def test_codes_are_drawn_again_and_gaps_stay_as_they_are():
+    codes = torch.tensor([1.0, 4.0])[torch.randint(2, (4000, 1))]
+    numbers = torch.randn(4000, 1).masked_fill(torch.arange(4000)[:, None] < 7, torch.nan)
+    value, mask = torch.cat([codes, numbers], dim=1), torch.arange(4000) > 3
+    worse, _ = gaussian_noise(value, mask, torch.full((4000,), 0.5), torch.Generator().manual_seed(0))
+    assert set(worse[:, 0].tolist()) == {1, 4}
+    assert (worse[:, 0] != codes[:, 0]).double().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert worse[:, 1].isnan().nonzero().flatten().tolist() == list(range(7))
+    none, _ = gaussian_noise(value, mask & False, torch.ones(4000), torch.Generator().manual_seed(0))
+    assert none[:, 0].equal(codes[:, 0])
+
+
 def test_values_under_a_mask_do_not_count():
     value, mask = STREAMS["embedding"]
     mean, deviation = feature_moments(value.masked_fill(~mask[:, None], torch.nan), mask)

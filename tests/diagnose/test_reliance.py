@@ -94,10 +94,20 @@ def test_noise_has_mean_and_spread_of_what_is_real_and_keeps_the_mask():
     given = Batch(inputs={"a": value.masked_fill(~mask[:, None], torch.nan)}, masks={"a": mask})
     noise = to_noise(given, "a", torch.Generator().manual_seed(1))
     assert noise.masks["a"].equal(mask)
-    assert noise.inputs["a"].mean(0).tolist() == pytest.approx(value[mask].mean(0).tolist(), abs=0.3)
-    assert noise.inputs["a"].std(0).tolist() == pytest.approx(value[mask].std(0).tolist(), rel=0.05)
-    both = torch.corrcoef(torch.stack([value[mask][:, 0], noise.inputs["a"][mask][:, 0]]))
-    assert both[0, 1].abs() < 0.1
+    drawn = noise.inputs["a"][mask]
+    assert drawn.mean(0).tolist() == pytest.approx(value[mask].mean(0).tolist(), abs=0.3)
+    assert drawn.std(0).tolist() == pytest.approx(value[mask].std(0).tolist(), rel=0.05)
+    assert torch.corrcoef(torch.stack([value[mask][:, 0], drawn[:, 0]]))[0, 1].abs() < 0.1
+
+
+def test_noise_in_a_table_keeps_codes_codes_and_gaps_gaps():
+    numbers = torch.randn(400, 1).masked_fill(torch.rand(400, 1) < 0.2, torch.nan)
+    codes = torch.tensor([0.0, 2.0, 5.0])[torch.randint(3, (400, 1))]
+    given = Batch(inputs={"row": torch.cat([numbers, codes], dim=1)})
+    noise = to_noise(given, "row", torch.Generator().manual_seed(0)).inputs["row"]
+    assert noise[:, :1].isnan().equal(numbers.isnan())
+    assert sorted(set(noise[:, 1].tolist())) == [0, 2, 5]
+    assert (noise[:, 1:] != codes).any()
 
 
 def test_noise_of_symbols_is_made_of_real_ones():

@@ -22,12 +22,14 @@ __all__ = [
     "character_noise",
     "clipping",
     "corrupt",
+    "feature_draws",
     "feature_moments",
     "gaussian_noise",
     "missing",
     "stream_kind",
     "symbol_noise",
     "token_dropout",
+    "whole_features",
 ]
 
 Corruption = Callable[[Tensor, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
@@ -61,7 +63,8 @@ def stream_kind(value: Tensor, mask: Tensor) -> StreamKind:
 def feature_moments(value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each feature over all that is real, in a shape that fits the value.
 
-    A picture's features are its channels; a waveform has one.
+    A picture's features are its channels; a waveform has one. NaN, such as a cell that a row of a table lacks,
+    is not real.
 
     Args:
         value: ``[B, D]``, ``[B, N, D]``, ``[B, C, H, W]``, or a waveform ``[B, T]`` with a mask alike.
@@ -76,8 +79,8 @@ def feature_moments(value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     last = last[..., None] if mask.shape == value.shape else last
     kept = mask.reshape(*mask.shape, *[1] * (last.dim() - 1 - mask.dim())).expand(last.shape[:-1])
     real = last[kept]  # [all that is real, D]
-    mean = real.mean(0) if len(real) else last.new_zeros(last.shape[-1])
-    deviation = real.std(0, correction=0) if len(real) else last.new_zeros(last.shape[-1])
+    mean = real.nanmean(0).nan_to_num(0)
+    deviation = (real - mean).square().nanmean(0).sqrt().nan_to_num(0)
     shape = (-1, 1, 1) if value.dim() == 4 else (-1,)
     return mean.view(shape), deviation.view(shape)
 
@@ -85,10 +88,50 @@ def feature_moments(value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 def gaussian_noise(
     value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Add normal noise of ``severity`` times the deviation of each feature over the rows."""
+    """Add normal noise of ``severity`` times the deviation of each feature over the rows.
+
+    A feature of vectors that only takes whole numbers, such as the codes of a category, is not shifted but
+    drawn anew with probability ``severity``, as `feature_draws` does.
+    """
     _, deviation = feature_moments(value, mask)
     noise = torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
-    return value + _per_row(severity, value) * deviation * noise, mask
+    worse = value + _per_row(severity, value) * deviation * noise
+    if (whole := whole_features(value, mask)).any():
+        drawn = _exchanged(value, feature_draws(value, mask, generator), severity, generator)
+        worse = torch.where(whole, drawn, worse)
+    return worse, mask
+
+
+def whole_features(value: Tensor, mask: Tensor) -> Tensor:
+    """Which features ``[D]`` of vectors ``[B, D]`` only take whole numbers; of other streams none ``[1]``.
+
+    Noise would make of a code what is none, and of a count what nobody counts.
+
+    Args:
+        value: ``[B, ...]``.
+        mask: As `Batch.mask_of` gives it.
+
+    Example:
+        >>> whole_features(torch.tensor([[2.0, 0.5], [1.0, 3.0]]), torch.ones(2).bool())
+        tensor([ True, False])
+    """
+    if stream_kind(value, mask) != "embedding" or not mask.any():
+        return torch.zeros(1, dtype=torch.bool, device=value.device)
+    real = value[mask]
+    return ((real == real.round()) | real.isnan()).all(0)
+
+
+def feature_draws(value: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+    """Vectors ``[B, D]`` of which each feature is that of some real row, for each feature another one.
+
+    Example:
+        >>> feature_draws(torch.tensor([[4.0, 7.0]] * 2), torch.ones(2).bool(), torch.Generator())
+        tensor([[4., 7.],
+                [4., 7.]])
+    """
+    real = value[mask]
+    rows = torch.randint(len(real), value.shape, generator=generator).to(value.device)
+    return real.gather(0, rows)
 
 
 def token_dropout(

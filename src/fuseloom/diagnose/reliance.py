@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fuseloom.diagnose.corruptions import feature_moments, symbol_noise
+from fuseloom.diagnose.corruptions import feature_draws, feature_moments, symbol_noise, whole_features
 from fuseloom.diagnose.resampling import interval_of, known_target, scored
 from fuseloom.metrics.interval import Interval
 from fuseloom.tasks import Metric
@@ -110,12 +110,16 @@ def to_noise(rows: Batch, modality: str, generator: torch.Generator) -> Batch:
     """The rows with one modality's values replaced by noise; its mask stays.
 
     Numbers become normal with the mean and deviation of their feature (of a picture: of their channel) over
-    all that is real; symbols, such as bytes of text, are drawn from all real ones.
+    all that is real; a feature of whole numbers alone is drawn from its own; symbols, such as bytes of text,
+    are drawn from all real ones. A cell that a row of a table lacks, NaN, stays so.
     """
     value, mask = rows.inputs[modality], rows.mask_of(modality)
     if value.is_floating_point():
         mean, deviation = feature_moments(value, mask)
         noise = torch.randn(value.shape, generator=generator).to(value) * deviation + mean
+        if (whole := whole_features(value, mask)).any():
+            noise = torch.where(whole, feature_draws(value, mask, generator), noise)
+        noise = noise.masked_fill(value.isnan(), torch.nan)
     else:
         everywhere = torch.ones(len(rows), device=value.device)
         noise, _ = symbol_noise(value, mask, everywhere, generator)
