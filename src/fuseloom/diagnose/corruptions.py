@@ -63,8 +63,8 @@ def stream_kind(value: Tensor, mask: Tensor) -> StreamKind:
 def feature_moments(value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each feature over all that is real, in a shape that fits the value.
 
-    A picture's features are its channels; a waveform has one. NaN, such as a cell that a row of a table lacks,
-    is not real.
+    A picture's features are its channels; a waveform has one. NaN, such as a cell that a row of a table
+    lacks, is not real.
 
     Args:
         value: ``[B, D]``, ``[B, N, D]``, ``[B, C, H, W]``, or a waveform ``[B, T]`` with a mask alike.
