@@ -20,9 +20,10 @@ INEXACT = {"muse/ct"}
 
 
 def some_of(names: list[str]) -> list[str]:
-    """Every tenth of the weights of a case that has very many of them; and all else."""
-    weights = [name for name in names if name.startswith("weight.")]
-    left_out = {name for i, name in enumerate(weights) if i % 10} if len(weights) > MANY else set()
+    """Ten or so of the weights, inputs or outputs of a case that has very many of them; and all else."""
+    roles = [[name for name in names if name.startswith(role)] for role in ("weight.", "input.", "output.")]
+    many = [some for some in roles if len(some) > MANY]
+    left_out = {name for some in many for i, name in enumerate(some) if i % (len(some) // 10)}
     return [name for name in names if name not in left_out]
 
 

@@ -170,11 +170,14 @@ class Runner:
         idle: Gives patterns of the weights that cannot influence any tensor of a case.
         accuracy: Pattern of names -> how exact the stored values themselves are, where that is less than the
             tolerance of the case.
+        invariants: Pattern of names -> from a case, a name and the tensor, stored or ours, to what of it the
+            method determines; where values besides are a choice of the machine, this is compared instead.
     """
 
     run: Callable[[Given], dict[str, Tensor]]
     idle: Callable[[GoldenCase], tuple[str, ...]] = lambda _: ()
     accuracy: Mapping[str, Tolerance] = field(default_factory=dict)
+    invariants: Mapping[str, Callable[[GoldenCase, str, Tensor], Tensor]] = field(default_factory=dict)
 
     def tolerance(self, case: GoldenCase, name: str) -> Tolerance:
         """What is allowed of an expected tensor.
@@ -184,6 +187,11 @@ class Runner:
         """
         stated = case.tolerance(name)
         return next((own for pattern, own in self.accuracy.items() if fnmatchcase(name, pattern)), stated)
+
+    def determined(self, case: GoldenCase, name: str, tensor: Tensor) -> Tensor:
+        """What of a stored tensor, or of ours, is compared: most often all of it."""
+        own = [found for pattern, found in self.invariants.items() if fnmatchcase(name, pattern)]
+        return own[0](case, name, tensor) if own else tensor
 
 
 def read_case(path: Path) -> GoldenCase:
