@@ -4,6 +4,7 @@ import gzip
 import os
 import struct
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,20 @@ from hypothesis import settings
 torch.set_num_threads(1)
 settings.register_profile("fuseloom", derandomize=True, deadline=None, database=None)
 settings.load_profile("fuseloom")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_resamples() -> Iterator[None]:
+    """Comparisons are made in a hundred tests: their intervals of information need not be fine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fuseloom.comparison.diagnosis._RESAMPLES", 4)
+        yield
 
 
 @pytest.fixture(autouse=True)

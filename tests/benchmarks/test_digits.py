@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.long
 def test_every_run_is_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "digits.json"
     short = ["--fusion", "sum", "--seeds", "1", "--max-epochs", "1"]

@@ -2,15 +2,19 @@
 
 import copy
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from fuseloom.comparison.diagnosis import DIAGNOSES, Diagnosis, Subject, diagnose_model, some_rows
+from fuseloom.data import Dataset, load
 from fuseloom.errors import DataError, OptionError
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks.classification import Classification
+from fuseloom.tasks.multilabel import Multilabel
+from fuseloom.tasks.regression import Regression
 from fuseloom.train.fit import FitConfig, fit
 from fuseloom.types import Batch, Selection
 
@@ -29,6 +33,8 @@ def subject() -> Subject:
     encoder = {"kind": "embedding", "in_dim": 1}
     config = ModelConfig(encoders=dict.fromkeys("abn", encoder), fusion="attention_pool", dim=16, dropout=0.0)
     train, valid, test = batch(1500, 0), batch(300, 1), batch(150, 2)
+    assert test.target is not None
+    test.target[::40] = 1 - test.target[::40]  # or the product would separate the classes of a regression
     model, _ = fit(lambda: build_model(config, TASK), train, valid, TASK, FitConfig(lr=5e-3, max_epochs=25))
     alone = {name: np.full((150, 2), 0.5) for name in "abn"}
     return Subject(name="pool", model=model, task=TASK, metric=TASK.metric(None), rows=test, alone=alone)
@@ -60,8 +66,28 @@ def test_all_that_applies_is_found(found: Diagnosis) -> None:
         found.modality_test.over_permuted["a"].p_holm < 0.05 < found.modality_test.over_permuted["n"].p_holm
     )
     assert found.attention is not None
+    assert [one.modality for one in found.attention_quality] == ["a", "b", "n"]
+    assert found.interaction_regression is not None
+    assert found.interaction_regression.family == "logistic"
+    assert found.interaction_regression.target == "target = plus"
     assert found.complementarity is not None
     assert {one.layer for one in found.shared_space} == {"before merge"}
+
+
+def test_gradients_are_of_the_model_as_it_stands_where_its_training_is_not_known(
+    subject: Subject, found: Diagnosis
+) -> None:
+    assert found.gradients is not None
+    (look,) = found.gradients.gradients
+    assert (found.gradients.epochs, found.gradients.learnt_from) == ((), False)
+    assert (look.rows, look.parts, look.shares.keys()) == (150, 4, {"a", "b", "n"})
+    known = replace(found.gradients, note="Of the training.")
+    said = diagnose_model(replace(subject, course=lambda: known), only=["gradients"])
+    assert said.gradients is known
+    lone = replace(subject.rows, inputs={"a": subject.rows.inputs["a"]})
+    untold = diagnose_model(replace(subject, rows=lone, course=lambda: known), only=["gradients"])
+    assert untold.gradients is None
+    assert "shared between two modalities or more, got one" in untold.not_told["gradients"]
 
 
 def test_orders_are_of_three_modalities_or_more(found: Diagnosis) -> None:
@@ -78,6 +104,73 @@ def test_what_does_not_apply_says_why(subject: Subject) -> None:
     assert said.interaction_orders is None
     assert "Of two modalities EMAP says it all" in said.not_told["interaction_orders"]
     assert "got none of a, b" in said.not_told["complementarity"]
+
+
+def reviewed(subject: Subject, **changes: Any) -> Subject:
+    """Of the reviews, by whatever model: the regression is of the data."""
+    rows = Batch(
+        inputs={name: torch.zeros(9, 1) for name in ("smiling", "critic")}, target=torch.zeros(9).double()
+    )
+    task = Regression.learn(np.arange(9.0))
+    told = replace(subject, task=task, metric=task.metric(None), rows=rows, dataset=load("reviews"))
+    return replace(told, **changes)
+
+
+def test_the_regression_is_of_all_data_in_their_own_units(subject: Subject) -> None:
+    said = diagnose_model(reviewed(subject), only=["interaction_regression"]).interaction_regression
+    assert said is not None
+    assert (said.target, said.family, said.rows) == ("score", "linear", 300)
+    assert [round(one.estimate.mean, 2) for one in said.models[-1].coefficients] == [5.79, 0.68, -2.94, 1.29]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"task": Classification(["a", "b", "c"])}, "a number or one of two classes, got 3 classes"),
+        ({"task": Multilabel(["a", "b"])}, "a number or one of two classes, got several classes of a row"),
+        ({"dataset": load("digits")}, "one number per row, but 'top' holds 32 features"),
+    ],
+)
+def test_what_cannot_be_regressed_says_why(subject: Subject, changes: dict[str, Any], reason: str) -> None:
+    told = reviewed(subject, **changes)
+    if "dataset" in changes:
+        told = replace(
+            told, rows=replace(told.rows, inputs={n: torch.zeros(9, 32) for n in ("top", "bottom")})
+        )
+    said = diagnose_model(told, only=["interaction_regression"])
+    assert said.interaction_regression is None
+    assert reason in said.not_told["interaction_regression"]
+
+
+def test_many_modalities_are_not_multiplied(subject: Subject) -> None:
+    inputs = {f"m{number}": torch.randn(9, 1) for number in range(7)}
+    told = reviewed(subject, dataset=None, rows=Batch(inputs=inputs, target=torch.zeros(9)))
+    said = diagnose_model(told, only=["interaction_regression"])
+    assert said.not_told == {"interaction_regression": "At most 6 modalities are multiplied, got 7."}
+
+
+def test_a_model_without_attention_says_so_in_plain_words(subject: Subject) -> None:
+    encoder = {"kind": "embedding", "in_dim": 1}
+    model = build_model(ModelConfig(encoders=dict.fromkeys("abn", encoder), fusion="concat", dim=4), TASK)
+    said = diagnose_model(
+        replace(subject, name="concat", model=model), only=["attention", "attention_quality"]
+    )
+    assert set(said.not_told) == {"attention", "attention_quality"}
+    assert all(
+        reason.startswith("concat keeps no record of attention: there is nothing to see of where it looks.")
+        for reason in said.not_told.values()
+    )
+
+
+def test_modalities_that_no_layer_can_turn_from_are_left_out(subject: Subject) -> None:
+    """Of three modalities each stream looks at the two others, of two at one."""
+    encoder = {"kind": "embedding", "in_dim": 1}
+    config = ModelConfig(encoders=dict.fromkeys("abn", encoder), fusion="cross_attention+concat", dim=4)
+    said = diagnose_model(
+        replace(subject, name="crossed", model=build_model(config, TASK)), only=["attention_quality"]
+    )
+    assert [one.modality for one in said.attention_quality] == ["a", "b", "n"]
+    assert all(len(one.correlations) == 2 for one in said.attention_quality)
 
 
 def test_some_are_made_and_told(subject: Subject) -> None:
@@ -120,3 +213,35 @@ def test_of_many_rows_a_sample_is_taken_in_order_and_of_large_ones_fewer() -> No
         batch=Batch(inputs={"x": torch.zeros(1).expand(900, 3, 224, 224)}), rows=torch.arange(900)
     )
     assert len(some_rows(large)) == 200
+
+
+def held(subject: Subject, count: int) -> Dataset:
+    """The rows of a subject as data that were read: those at the odd places of twice as many."""
+    values = {name: np.zeros((2 * count, 1), np.float32) for name in "abn"}
+    for name in "abn":
+        values[name][1::2] = subject.rows.inputs[name].numpy()
+    target = np.zeros(2 * count)
+    target[1::2] = np.asarray(subject.rows.target)
+    return load(values, target=target)
+
+
+def test_samples_show_the_rows_of_the_data_they_are(subject: Subject) -> None:
+    places = [2 * row + 1 for row in range(150)]
+    said = diagnose_model(
+        replace(subject, dataset=held(subject, 150), places=places), only=["complementarity"]
+    ).complementarity
+    assert said is not None
+    shown = [sample for sample in said.samples if sample.inputs]
+    assert shown
+    for sample in shown:
+        for name, cell in sample.inputs.items():
+            number = float(subject.rows.inputs[name][sample.place, 0])
+            assert cell.words == f"1 number from {number:.3g} to {number:.3g}"
+    kinds = [sample.kind for sample in said.samples]
+    assert len(shown) == sum(min(kinds.count(kind), 6) for kind in set(kinds)) < len(kinds)
+
+
+def test_without_the_data_samples_show_nothing(found: Diagnosis) -> None:
+    assert found.complementarity is not None
+    assert found.complementarity.samples
+    assert not any(sample.inputs for sample in found.complementarity.samples)

@@ -7,6 +7,7 @@ import pytest
 
 from fuseloom.comparison.run import run_comparison
 from fuseloom.data import load
+from fuseloom.data.exhibit import exhibits
 
 
 @pytest.fixture
@@ -72,3 +73,36 @@ def test_numbers_are_looked_at_as_numbers(small, tmp_path):
     assert all(one.rows == len(one.true) == 40 for one in found.fitted)
     assert sum(found.health.missing["b"].values()) == 15
     assert found.health.spread["train"].deviation > 0
+    (diagnosis,) = found.diagnosis
+    assert diagnosis.not_told["interaction_regression"].endswith("per row, but 'a' holds 2 features.")
+
+
+def test_rows_that_are_private_are_only_named(small, tmp_path):
+    generator = np.random.default_rng(0)
+    data = load(dict(zip("ab", generator.normal(size=(2, 200, 2)), strict=True)), target=["x", "y"] * 100)
+    found = run_comparison(data, tmp_path / "run", replace(small, seeds=1, show_rows=False)).findings
+    listed = [*found.disagreements, *found.diagnosis[0].complementarity.samples]
+    assert listed
+    assert not any(one.inputs for one in listed)
+
+
+def test_the_regression_is_of_all_rows_in_the_units_of_the_data(small, tmp_path):
+    generator = np.random.default_rng(0)
+    a, b = 1000 + 50 * generator.normal(size=200), generator.normal(size=200)
+    target = 2 * a + 3 * b + 0.1 * a * b + generator.normal(size=200)
+    data = load({"a": a[:, None], "b": b[:, None]}, target=target)
+    (diagnosis,) = run_comparison(data, tmp_path / "run", replace(small, seeds=1)).findings.diagnosis
+    found = diagnosis.interaction_regression
+    assert (diagnosis.rows, found.rows) == (40, 200)
+    (_, slope, _, product) = found.models[-1].coefficients
+    assert slope.estimate.low < 2 < slope.estimate.high
+    assert product.estimate.low < 0.1 < product.estimate.high
+
+
+def test_rows_that_are_listed_show_what_they_look_like(result, dataset):
+    (diagnosis,) = result.findings.diagnosis
+    listed = [*result.findings.disagreements, *diagnosis.complementarity.samples]
+    shown = [one for one in listed if one.inputs]
+    assert len(shown) > len(result.findings.disagreements)
+    for one in shown:
+        assert one.inputs == exhibits(dataset.modalities, list(dataset.ids).index(one.row))

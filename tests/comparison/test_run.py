@@ -44,6 +44,7 @@ def test_everything_is_compared_and_written(finished, small):
     assert result.data.rows == {"train": 256, "valid": 64, "test": 80}
     assert result.reliance[0].model == result.recommendation.name
     assert {path.name for path in out.iterdir()} == {
+        "alone",
         "config.json",
         "journal.jsonl",
         "model",

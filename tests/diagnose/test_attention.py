@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -181,6 +182,30 @@ def test_layers_of_a_transformer_of_each_modality_are_found_and_padding_does_not
             assert set(one.heads[0].mass) == {one.name.split(".")[3]}
 
 
+@pytest.mark.parametrize(
+    ("part", "seen"),
+    [
+        ("nl_gate", {"text_from_image.attention": {"image"}}),
+        (
+            "late_transformer",
+            {"text.layer.0.attention": {"text"}, "image.layer.0.attention": {"image"}},
+        ),
+    ],
+)
+def test_merges_that_look_at_a_modality_at_a_time_are_found_and_padding_does_not_count(part, seen):
+    model = Merging(create(part, DIMS))
+    real = Batch(inputs={name: torch.randn(6, 4, 8) for name in DIMS})
+    padded = Batch(
+        inputs={name: torch.cat([value, torch.randn(6, 3, 8)], 1) for name, value in real.inputs.items()},
+        masks={name: (torch.arange(7) < 4).expand(6, 7) for name in DIMS},
+    )
+    found = [attention(model, batch, model=part, resamples=20).layers for batch in (real, padded)]
+    assert {one.name.removeprefix("merge."): set(one.heads[0].mass) for one in found[0]} == seen
+    for one, other in zip(*found, strict=True):
+        assert one.heads[0].entropy.mean == pytest.approx(other.heads[0].entropy.mean, abs=1e-5)
+        assert one.heads[0].entropy.mean > 0.5
+
+
 def test_weight_on_shared_tokens_is_elsewhere():
     model = Merging(create("bottleneck", DIMS, num_tokens=3))
     with torch.no_grad():
@@ -211,11 +236,24 @@ def test_attention_that_follows_quality_is_told_from_one_that_does_not():
     batch = Batch(inputs={"text": torch.randn(300, 4, 8), "image": torch.randn(300, 1, 8)})
     found = attention_quality(Attentive(), batch, "text", model="wary", resamples=200)
     follows = found.correlations["attention"]
-    assert (found.corruption, found.modality) == ("gaussian_noise", "text")
+    assert (found.corruption, found.modality, found.rows) == ("gaussian_noise", "text", 300)
     assert 0.5 < follows.low < follows.mean < follows.high <= 1
     careless = attention_quality(Attentive(), batch, "image", model="wary", resamples=200)
     blind = careless.correlations["attention"]
     assert blind.low < 0 < blind.high
+
+
+def test_rows_that_lack_the_modality_do_not_count():
+    """Whatever stands in the holes, and wherever attention goes there."""
+    inputs = {"text": torch.randn(300, 4, 8), "image": torch.randn(300, 1, 8)}
+    there = torch.rand(300) < 0.5
+    holes = Batch(inputs=inputs, masks={"text": there[:, None].expand(300, 4)})
+    found = attention_quality(Attentive(), holes, "text", model="wary", resamples=200)
+    assert found.rows == there.sum().item() < 300
+    moved = {**inputs, "text": torch.where(there[:, None, None], inputs["text"], 100.0)}
+    other = attention_quality(Attentive(), replace(holes, inputs=moved), "text", model="wary", resamples=200)
+    assert found.correlations["attention"].low > 0.4
+    assert other == found
 
 
 def test_of_three_modalities_the_rate_is_the_range_of_their_mean_cosines():
@@ -252,12 +290,21 @@ def test_a_modality_that_no_row_has_has_no_number():
     assert layer.heads[0].mass["text"].mean == 0
     assert math.isnan(layer.heads[0].ratio["text"].mean)
     assert math.isnan(layer.imbalance_rate.mean)
+    found = attention_quality(pool(), hidden, "text", model="pool")
+    assert found.rows == 0
+    assert math.isnan(found.correlations["merge.attention"].mean)
+    assert found.correlations["merge.attention"].low is None
 
 
 def test_what_is_missing_is_said():
-    with pytest.raises(DataError, match=r"file attention with the owners of its tokens .* got records \[\]"):
+    with pytest.raises(DataError, match="concat keeps no record of attention: there is nothing to see"):
         attention(Merging(create("concat", DIMS)), rows(5), model="concat")
-    with pytest.raises(DataError, match="A layer must attend to 'text' and another modality at once"):
+    shared = Batch(inputs={name: torch.randn(5, 4, 8) for name in DIMS})
+    with pytest.raises(
+        DataError, match="tokens that joint attends to belong to no single modality, so whose"
+    ):
+        attention(Merging(create("early_transformer", DIMS)), shared, model="joint")
+    with pytest.raises(DataError, match="No layer of x looks at text and another modality at once"):
         attention_quality(Merging(create("cross_attention", DIMS)), rows(5), "text", model="x", resamples=5)
     with pytest.raises(OptionError, match=r"must be one of \['image', 'text'\], got 'txt'.*'text'"):
         attention_quality(pool(), rows(5), "txt", model="pool")

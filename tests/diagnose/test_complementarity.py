@@ -222,3 +222,22 @@ def test_what_cannot_be_compared_is_refused(change, error, message):
     alone, fused, target = change(alone, fused, rows.target)
     with pytest.raises(error, match=message):
         complementarity(alone, fused, Batch(inputs={}, target=target), model="sum")
+
+
+def test_a_rescue_that_gives_the_truth_less_probability_comes_last_with_a_margin_below_zero():
+    alone = np.array([[0.45, 0.4, 0.15], [0.6, 0.2, 0.2], [0.3, 0.4, 0.3]])  # wrong, wrong, right
+    fused = np.array([[0.32, 0.35, 0.33], [0.1, 0.8, 0.1], [0.42, 0.41, 0.17]])  # right, right, wrong
+    rows = Batch(inputs={}, target=torch.tensor([1, 1, 1]))
+    found = complementarity({"a": alone, "b": alone}, fused, rows, model="sum", ids=["x", "y", "z"])
+    said = [(one.row, one.place, one.kind) for one in found.samples]
+    assert said == [("y", 1, "rescued"), ("x", 0, "rescued"), ("z", 2, "spoiled")]
+    assert [one.margin for one in found.samples] == pytest.approx([0.6, -0.05, -0.01])
+
+
+def test_places_count_the_rows_that_were_left_out():
+    alone, fused, rows, _ = classes(count=40)
+    there = torch.arange(40) % 3 > 0
+    held = Batch(inputs={}, masks={"a": there, "b": there}, target=rows.target)
+    found = complementarity(alone, fused, held, model="sum")
+    assert found.samples
+    assert all(one.row == str(one.place) and one.place % 3 for one in found.samples)

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 from torch import nn
 
 from fuseloom import Batch, create
@@ -10,6 +12,7 @@ from fuseloom.heads import LinearHead
 from fuseloom.models import FusionModel
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.regression import Regression
+from fuseloom.train.fit import FitConfig, fit
 
 TASK = Classification(["no", "yes"])
 
@@ -101,9 +104,53 @@ def test_intervals_are_over_parts_and_cover_all_rows():
         gradients(model, rows.take(part), TASK, model="part", part_size=99)
         for part in (slice(0, 66), slice(66, 133), slice(133, 200))
     ]
-    mean = sum(one.norms["text"].mean for one in parts) / 3
-    assert found.norms["text"].mean == pytest.approx(mean, rel=1e-5)
-    assert found.norms["text"].low < mean < found.norms["text"].high
+    norms = [one.norms["text"].mean for one in parts]
+    assert (found.rows, found.parts) == (200, 3)
+    assert found.norms["text"].mean == pytest.approx(sum(norms) / 3, rel=1e-5)
+    low, high = t.interval(0.95, 2, loc=np.mean(norms), scale=np.std(norms, ddof=1) / 3**0.5)
+    assert found.norms["text"].high == pytest.approx(high, rel=1e-4)
+    assert found.norms["text"].low == pytest.approx(max(low, 0), rel=1e-4)
+
+
+def test_intervals_stay_within_what_is_possible():
+    model, rows = model_and_rows(40)
+    found = gradients(model, rows, TASK, model="sum", part_size=20)
+    assert found.parts == 2  # so that Student's intervals are very wide
+    for one in found.shares.values():
+        assert 0 <= one.low <= one.mean <= one.high <= 1
+    cosines = [*found.with_fused.values(), *(one.cosine for one in found.conflicts)]
+    assert all(-1 <= one.low <= one.mean <= one.high <= 1 for one in cosines)
+
+
+def test_an_encoder_that_is_not_trained_has_no_share():
+    model, rows = model_and_rows()
+    model.encoders["image"].requires_grad_(False)
+    found = gradients(model, rows, TASK, model="sum")
+    assert found.untrained == ("image",)
+    assert found.norms.keys() == found.shares.keys() == found.with_fused.keys() == {"text"}
+    model.encoders["text"].requires_grad_(False)
+    bare = gradients(model, rows, TASK, model="sum")
+    assert (bare.norms, bare.shares, bare.untrained) == ({}, {}, ("text", "image"))
+    assert bare.conflicts[0].cosine is not None  # on the head
+    model.requires_grad_(False)
+    assert gradients(model, rows, TASK, model="sum").conflicts == ()
+
+
+def test_parameters_of_an_encoder_that_two_modalities_have_are_shared():
+    one, inputs = EmbeddingEncoder(6, dim=8), {name: torch.randn(64, 6) for name in ("left", "right")}
+    rows = Batch(inputs=inputs, target=torch.randint(2, (64,)))
+    merge = create("sum", dict.fromkeys(inputs, 8))
+    model = FusionModel(dict.fromkeys(inputs, one), merge, LinearHead(8, 2))
+    found = gradients(model, rows, TASK, model="sum", part_size=64)
+    assert found.untrained == ("left", "right")
+    (conflict,) = found.conflicts
+    asked = []
+    for name in inputs:
+        masks = {other: torch.full((64,), other == name) for other in inputs}
+        loss = TASK.loss(model.eval()(inputs, masks), rows.target)
+        asked.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]))
+    cosine = torch.nn.functional.cosine_similarity(*asked, dim=0).item()
+    assert conflict.cosine.mean == pytest.approx(cosine, abs=1e-5)
 
 
 def test_nothing_of_the_model_is_changed():
@@ -136,6 +183,40 @@ def test_a_recorder_follows_training():
     assert len(recorder.history) == 3
     assert recorder.history[0] != recorder.history[2]
     assert recorder.history[2] == gradients(model, rows, TASK, model="sum")
+
+
+def of_text(count, seed):
+    """The class is in one feature of the text; the other modality is noise."""
+    values = torch.randn(count, 12, generator=torch.Generator().manual_seed(seed))
+    return Batch(
+        inputs={"text": values[:, :6], "noise": values[:, 6:]},
+        target=(values[:, 0] > 0).long(),
+    )
+
+
+def test_training_turns_from_a_modality_that_is_noise():
+    rows = of_text(2048, 0)
+    recorder = GradientRecorder(rows, TASK, model="sum", part_size=256)
+
+    def build():
+        encoders = {name: EmbeddingEncoder(6, dim=8) for name in rows.inputs}
+        return FusionModel(encoders, create("sum", dict.fromkeys(encoders, 8)), LinearHead(8, 2))
+
+    fit(build, rows, of_text(256, 1), TASK, FitConfig(max_epochs=6, lr=5e-3), after_epoch=recorder)
+    noise = [one.shares["noise"] for one in recorder.history]
+    assert len(noise) == 6
+    assert noise[-1].high < noise[0].low
+    assert noise[-1].mean < 0.15 < noise[0].mean < 0.5
+
+
+def test_of_one_modality_all_is_its_own():
+    encoders = {"text": EmbeddingEncoder(6, dim=8)}
+    model = FusionModel(encoders, create("sum", {"text": 8}), LinearHead(8, 2))
+    rows = Batch(inputs={"text": torch.randn(64, 6)}, target=torch.randint(2, (64,)))
+    found = gradients(model, rows, TASK, model="one", part_size=32)
+    assert found.shares["text"].mean == 1
+    assert found.with_fused["text"].mean == pytest.approx(1)
+    assert found.conflicts == ()
 
 
 def test_parameters_may_be_named_by_how_they_begin():

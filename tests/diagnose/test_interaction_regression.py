@@ -37,6 +37,8 @@ def test_the_true_weights_lie_in_their_intervals_and_the_product_is_needed():
     assert found.interaction.robust_p < 1e-50
     assert found.interaction.gain == pytest.approx(found.models[2].r2 - found.models[1].r2)
     assert (found.rows, found.left_out, found.models[-1].degrees) == (300, 0, 296)
+    assert found.target == "target"
+    assert interaction_regression(drawn(), target="score").target == "score"
 
 
 @pytest.mark.slow
@@ -138,6 +140,44 @@ def test_standardised_coefficients_are_in_standard_deviations_whatever_the_units
     assert alone.standardised == pytest.approx(np.corrcoef(a, y)[0, 1])
 
 
+@pytest.mark.parametrize("family", ["linear", "logistic"])
+def test_units_of_any_size_and_far_from_zero_lose_no_digits(family):
+    """In these units the terms themselves are the same to fifteen digits; nothing that is told may suffer."""
+    rows = drawn(noise=2.0)
+    target = rows.target if family == "linear" else (rows.target > 2).double()
+    a, b = rows.inputs["a"], rows.inputs["b"]
+    moved = Batch(inputs={"a": 1e12 * a + 1e15, "b": 1e-6 * b + 3}, target=target)
+    one, other = (
+        interaction_regression(given, family=family)
+        for given in (Batch(inputs=rows.inputs, target=target), moved)
+    )
+    left, right = one.models[-1].coefficients[-1], other.models[-1].coefficients[-1]
+    for value, mate in (
+        (left.estimate.mean, right.estimate.mean * 1e6),
+        (left.error, right.error * 1e6),
+        (left.statistic, right.statistic),
+        (left.robust_p, right.robust_p),
+        (one.interaction.statistic, other.interaction.statistic),
+        (one.interaction.robust_p, other.interaction.robust_p),
+    ):
+        assert value == pytest.approx(mate, rel=1e-6)
+    for slope, moved_slope in zip(one.slopes, other.slopes, strict=True):
+        unit = 1e12 if slope.modality == "a" else 1e-6
+        assert slope.slope.mean == pytest.approx(moved_slope.slope.mean * unit, rel=1e-5, abs=1e-6)
+    for line, moved_line in zip(one.effects, other.effects, strict=True):
+        np.testing.assert_allclose(line.low, moved_line.low, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sum_of_all_that_is_known_has_no_error_and_no_robust_test():
+    """Where the target is exactly what the terms say, nothing is left over to judge them by."""
+    found = interaction_regression(drawn(12, noise=0.0))
+    full = found.models[-1]
+    assert full.r2 == pytest.approx(1)
+    for one, true in zip(full.coefficients, WEIGHTS, strict=True):
+        assert one.estimate.mean == pytest.approx(true)
+        assert one.error == pytest.approx(0, abs=1e-9)
+
+
 def test_robust_errors_hold_where_the_spread_differs():
     """The usual error of a mean slope is too small where rows far out are noisier."""
     rows = drawn(2000)
@@ -228,6 +268,16 @@ def batch(target, **inputs):
             {},
             DataError,
             "Terms must not determine one another, got 'b' as a sum",
+        ),
+        (
+            batch(
+                torch.arange(9) % 4,
+                a=list(range(9)),
+                b=np.array([value + 1e-8 * (value % 2) for value in range(9)]),
+            ),
+            {},
+            DataError,
+            "must not determine one another, got 'b' as",
         ),
         (
             batch(torch.arange(9) % 4, a=[0.0, 1.0, 0.0] * 3, b=[0.0, 0.0, 1.0] * 3),

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-TRAINS = {"quickstart"}
+TRAINS = {"diagnosis", "quickstart"}
 """Pages whose commands train models."""
 WORKED = [ROOT / "docs" / "tutorial.md"]
 """Pages whose blocks build on each other, whatever their language."""
@@ -102,6 +102,7 @@ def test_console_examples_run(page: Path, workplace: Path) -> None:
     run_commands(commands(*blocks(page, "console")), workplace)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)  # a minute and a half of work, in many processes
 @pytest.mark.parametrize("page", WORKED, ids=lambda page: page.stem)
 def test_a_worked_page_runs_from_top_to_bottom(

@@ -83,7 +83,12 @@ def test_attention_is_recorded_by_modality_and_layer() -> None:
     trace = Trace()
     streams = {"text": torch.randn(1, 4, 4), "audio": torch.randn(1, 3)}
     merge(streams, {"text": torch.tensor([[True, True, False, True]])}, trace=trace)
-    assert sorted(trace.records) == [f"{m}.layer.{n}.attention" for m in ("audio", "text") for n in (0, 1)]
+    weights = [f"{name}.layer.{number}.attention" for name in ("audio", "text") for number in (0, 1)]
+    owned = [f"{name}.layer.of.{name}" for name in ("audio", "text")]
+    assert sorted(trace.records) == sorted([*weights, *owned, "text.layer.asked"])
+    assert trace.records["text.layer.of.text"].tolist() == [[True, True, False, True]]
+    assert trace.records["text.layer.asked"].tolist() == [[True, True, False, True]]
+    assert trace.records["audio.layer.of.audio"].tolist() == [[True]]
     assert not trace.records["text.layer.0.attention"][..., 2].any()
     torch.testing.assert_close(trace.records["audio.layer.1.attention"], torch.ones(1, 2, 1, 1))
 

@@ -125,16 +125,32 @@ def test_attention_is_recorded() -> None:
     masks = {"audio": torch.tensor([[True, True], [True, False], [False, False]])}
     trace = Trace()
     merge(streams, masks, trace=trace)
-    attention = trace.records["attention"]
-    assert attention.shape == (3, 2 * 5, 3 * (2 + 4))
-    np.testing.assert_allclose(attention[0], gated(merge, samples(streams)[0])[1], rtol=1e-4, atol=1e-5)
-    assert not attention[1, :, 3:6].any()
-    torch.testing.assert_close(
-        attention[:, :, :6].sum(-1), torch.tensor([1.0, 1.0, 0.0])[:, None].expand(3, 10)
-    )
+    audio, video = (trace.records[f"text_from_{name}.attention"] for name in ("audio", "video"))
+    assert (audio.shape, video.shape) == ((3, 1, 2 * 5, 3 * 2), (3, 1, 2 * 5, 3 * 4))
+    expected = gated(merge, samples(streams)[0])[1]
+    np.testing.assert_allclose(torch.cat([audio, video], -1)[0, 0], expected, rtol=1e-4, atol=1e-5)
+    assert not audio[1, :, :, 3:].any()
+    torch.testing.assert_close(audio.sum(-1), torch.tensor([1.0, 1.0, 0.0])[:, None, None].expand(3, 1, 10))
     kept_none = Trace(keep_records=False)
     merge(streams, masks, trace=kept_none)
     assert kept_none.records == {}
+
+
+@pytest.mark.parametrize("rank", ["embedding", "tokens"])
+def test_keys_are_filed_with_their_owner_and_queries_as_far_as_they_are_real(rank: str) -> None:
+    merge = NonLocalGate({"text": 4, "audio": 3}, 6, num_queries=2, num_keys=3)
+    where = () if rank == "embedding" else (2,)
+    streams = {"text": torch.randn(3, *where, 4), "audio": torch.randn(3, *where, 3)}
+    mask = torch.tensor([[True, True], [True, False], [False, False]])
+    mask = mask[:, 1] if rank == "embedding" else mask
+    trace = Trace()
+    merge(streams, {"text": mask, "audio": mask}, trace=trace)
+    flat = mask.reshape(3, -1)
+    found = {name: value for name, value in trace.records.items() if value.dtype == torch.bool}
+    assert sorted(found) == [f"text_from_audio.attention.{what}" for what in ("asked", "of.audio")]
+    assert found["text_from_audio.attention.of.audio"].equal(flat.repeat_interleave(3, 1))
+    asking = flat | ~flat.any(1, keepdim=True)  # without the target its positions ask all the same
+    assert found["text_from_audio.attention.asked"].equal(asking.repeat_interleave(2, 1))
 
 
 @pytest.mark.parametrize("rank", ["embedding", "tokens"])

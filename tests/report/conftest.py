@@ -3,9 +3,12 @@
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.comparison.findings import (
@@ -28,10 +31,14 @@ from fuseloom.comparison.result import (
     ModalitySummary,
     Recommendation,
 )
-from fuseloom.diagnose.attention import Attention, AttentionLayer, HeadAttention
+from fuseloom.data.exhibit import Exhibit
+from fuseloom.data.thumbnail import data_uri
+from fuseloom.diagnose.attention import Attention, AttentionLayer, AttentionQuality, HeadAttention
 from fuseloom.diagnose.complementarity import Complementarity, Sample, Share
 from fuseloom.diagnose.emap import Emap
+from fuseloom.diagnose.gradients import Conflict, GradientCourse, Gradients
 from fuseloom.diagnose.health import Duplicate, Health, Spread
+from fuseloom.diagnose.interaction_regression import InteractionRegression, interaction_regression
 from fuseloom.diagnose.modality_test import Gain, ModalityTest
 from fuseloom.diagnose.pid import Pid, PidParts
 from fuseloom.diagnose.reliance import Reliance
@@ -41,6 +48,7 @@ from fuseloom.diagnose.shared_space import AgainstChance, Recall, SharedSpace
 from fuseloom.diagnose.subsets import Subsets, SubsetScore
 from fuseloom.metrics.calibration import Bin
 from fuseloom.metrics.information.decomposition import SynergyBounds
+from fuseloom.types import Batch
 
 MakeEntry = Callable[..., Entry]
 
@@ -114,6 +122,18 @@ def calibration_of(model: str) -> Calibration:
     )
 
 
+def strip(darkest: int) -> Exhibit:
+    """Half a digit, as numbers of which one is large."""
+    shades = np.full((4, 8), 255, np.uint8)
+    shades[darkest // 8, darkest % 8] = 0
+    words = "32 numbers from 0 to 16"
+    return Exhibit(kind="embedding", state="shown", words=words, picture=data_uri(shades), width=8, height=4)
+
+
+def absent() -> Exhibit:
+    return Exhibit(kind="embedding", state="missing", words="absent")
+
+
 def guess(model: str, prediction: str, confidence: float | None) -> Guess:
     return Guess(model=model, prediction=prediction, confidence=confidence)
 
@@ -166,6 +186,7 @@ def findings() -> Findings:
                 degree=0.83,
                 alone=(guess("top", "one", 0.85), guess("bottom", "seven", 0.97)),
                 fused=guess("low_rank", "seven", 0.99),
+                inputs={"top": strip(3), "bottom": strip(20)},
             ),
         ),
         health=health(),
@@ -237,21 +258,25 @@ def complementarity() -> Complementarity:
     samples = (
         Sample(
             row="row 12",
+            place=4,
             kind="rescued",
             target=2.0,
             alone={"top": 0.0, "bottom": 1.0},
             fused=2.0,
             margin=0.61,
             disagreement=0.8,
+            inputs={"top": strip(9), "bottom": strip(30)},
         ),
         Sample(
             row="row 99",
+            place=31,
             kind="harmed",
             target=0.0,
             alone={"top": 0.0},
             fused=1.0,
-            margin=-0.3,
+            margin=0.3,
             disagreement=0.0,
+            inputs={"top": strip(12), "bottom": absent()},
         ),
     )
     return Complementarity(
@@ -313,6 +338,19 @@ def emap() -> Emap:
     )
 
 
+@cache
+def regression() -> InteractionRegression:
+    """Of made-up numbers whose product matters."""
+    top, bottom, noise = torch.randn(3, 90, generator=torch.Generator().manual_seed(0)).double()
+    rows = Batch(inputs={"top": top, "bottom": bottom}, target=3 + top - bottom + 2 * top * bottom + noise)
+    return interaction_regression(rows, target="score")
+
+
+def quality(modality: str, mean: float) -> AttentionQuality:
+    found = {"merge.attention": about(mean, 0.1)}
+    return AttentionQuality(model="m", modality=modality, corruption="blur", rows=360, correlations=found)
+
+
 def worth() -> dict[str, Any]:
     """What says how much each modality is worth, by the fields of a diagnosis."""
     gains = {
@@ -349,6 +387,32 @@ def worth() -> dict[str, Any]:
     }
 
 
+def gradients_at(top: float, cosine: float) -> Gradients:
+    return Gradients(
+        model="low_rank",
+        rows=256,
+        parts=8,
+        norms={"top": about(top / 4), "bottom": about((1 - top) / 4)},
+        shares={"top": about(top), "bottom": about(1 - top)},
+        untrained=(),
+        with_fused={"top": about(0.9), "bottom": about(0.7)},
+        conflicts=(Conflict(first="top", second="bottom", cosine=about(cosine, 0.1)),),
+    )
+
+
+def gradient_course() -> GradientCourse:
+    """Training turns from the one modality to the other, and they part at the end."""
+    shares = (0.71, 0.62, 0.55, 0.48, 0.4, 0.38)
+    cosines = (0.4, 0.3, 0.15, 0.05, -0.02, -0.2)
+    return GradientCourse(
+        model="low_rank",
+        learnt_from=True,
+        epochs=(1, 2, 4, 6, 8, 9),
+        kept=6,
+        gradients=tuple(map(gradients_at, shares, cosines)),
+    )
+
+
 def diagnosis_of_low_rank() -> Diagnosis:
     """Of the best fusion: everything but the orders, which two modalities do not have."""
     layer = AttentionLayer(
@@ -382,7 +446,10 @@ def diagnosis_of_low_rank() -> Diagnosis:
             ),
         ),
         **worth(),
+        interaction_regression=regression(),
+        gradients=gradient_course(),
         attention=Attention(model="low_rank", layers=(layer,)),
+        attention_quality=(quality("top", 0.41), quality("bottom", 0.01)),
         shared_space=(shared_space(),),
         robustness=robustness(),
         complementarity=complementarity(),

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.comparison.result import Comparison
+from fuseloom.diagnose.interaction_regression import interaction_regression
 from fuseloom.metrics.interval import Interval
 from fuseloom.report import to_diagnosis_html, to_html
+from fuseloom.types import Batch
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
@@ -224,12 +227,21 @@ def of_long_names(diagnosis: Diagnosis) -> Diagnosis:
     data = diagnosis.pid[0].data
     unique = dict(zip(names, data.unique.values(), strict=True))
     pid = replace(diagnosis.pid[0], sources=names, data=replace(data, unique=unique), model=None)
+    values = torch.randn(2, 60, generator=torch.Generator().manual_seed(0)).double() * 1e6
+    rows = Batch(inputs=dict(zip(names, values, strict=True)), target=values.prod(0) + values[0])
+    quality = tuple(
+        replace(one, modality=name, correlations={layer * 20: one.correlations[layer]})
+        for name, one in zip(names, diagnosis.attention_quality, strict=True)
+        for layer in one.correlations
+    )
     return replace(
         diagnosis,
         model="model_" * 20,
         metric="a metric of quite a long name",
         modalities=names,
         pid=(pid,),
+        interaction_regression=interaction_regression(rows, target="a target of quite a long name " * 3),
+        attention_quality=quality,
         robustness=replace(diagnosis.robustness, curves=curves),
         not_told={"attention": "reason " * 30},
     )

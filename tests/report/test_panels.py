@@ -13,6 +13,7 @@ from fuseloom.report.panels import diagnosis_decimals, panels
 def test_every_diagnosis_is_told_or_says_why_in_exactly_one_panel(diagnosis: Diagnosis) -> None:
     untold = {field.name: None for field in fields(Diagnosis) if field.name in DIAGNOSES} | {
         "pid": (),
+        "attention_quality": (),
         "shared_space": (),
     }
     every = replace(diagnosis, **untold, not_told=dict.fromkeys(DIAGNOSES, "It does not apply."))  # type: ignore[arg-type]

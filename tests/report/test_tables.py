@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from fuseloom.comparison.diagnosis import Diagnosis
+from fuseloom.diagnose.attention import KeyGap, KeyPoint
 from fuseloom.metrics.interval import Interval
 from fuseloom.report import tables
 
@@ -67,3 +68,24 @@ def test_one_number_without_an_interval(diagnosis: Diagnosis) -> None:
     assert diagnosis.shapley is not None
     table = tables.shapley_table(replace(diagnosis.shapley, values={"a": Interval(mean=0.25)}), 2)
     assert table.rows[0] == ("a", "+0.25", "n/a")
+
+
+def test_details_of_attention_tell_how_narrow_each_head_is_and_how_keys_lie(diagnosis: Diagnosis) -> None:
+    assert diagnosis.attention is not None
+    titles = [title for title, _ in tables.attention_details(diagnosis.attention)]
+    assert titles == ["How narrowly: nats, tokens of equal weight with that entropy"]
+    (layer,) = diagnosis.attention.layers
+    about = Interval(mean=0.5, low=0.25, high=0.75)
+    filed = replace(
+        layer,
+        points=(KeyPoint(modality="top", angle=Interval(mean=61.25), norm=about),),
+        gaps=(KeyGap(first="top", second="bottom", cosine=about, distance=about),),
+    )
+    heads, keys, gaps = (
+        table for _, table in tables.attention_details(replace(diagnosis.attention, layers=(filed,)))
+    )
+    assert [row[:2] for row in heads.rows] == [("merge.attention", "0"), ("merge.attention", "1")]
+    assert keys.rows == (("merge.attention", "top", "61.2", "n/a", "0.50", "0.25 to 0.75"),)
+    cosine, distance = ("0.500", "0.250 to 0.750"), ("0.50", "0.25 to 0.75")
+    assert gaps.rows == (("merge.attention", "top / bottom", *cosine, *distance),)
+    assert all(len(row) == len(table.head) for table in (heads, keys, gaps) for row in table.rows)

@@ -1,3 +1,4 @@
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -275,3 +276,55 @@ def test_with_modality_dropout_a_model_does_without_the_modality_it_would_lean_o
         outputs = torch.from_numpy(predict_outputs(model, hide(rows, "a")))
         losses[p] = TASK.loss(outputs, rows.target).item()
     assert losses[0.4] < 0.8 * losses[0.0]
+
+
+def recorded(look, **options):
+    config = FitConfig(lr=0.01, max_epochs=5, batch_size=16, modality_dropout=0.2, **options)
+    return fit(_Model, batch(), batch(seed=1), TASK, config, after_epoch=look)
+
+
+def test_a_look_after_each_epoch_changes_no_number():
+    plain, told = recorded(None)
+    seen = []
+
+    def look(model):
+        assert model.training
+        torch.rand(7), np.random.rand(), random.random()  # noqa: NPY002
+        outputs = torch.from_numpy(predict_outputs(model, batch(seed=1)))
+        seen.append(float(TASK.loss(outputs, batch(seed=1).target)))
+
+    watched, also_told = recorded(look)
+    for name, value in plain.state_dict().items():
+        assert value.equal(watched.state_dict()[name])
+    assert replace(told, train_s=0.0) == replace(also_told, train_s=0.0)
+    assert seen == [valid for _, valid in told.curve]  # as it stood when it was validated
+
+
+def test_a_run_that_goes_on_is_looked_at_from_there_on(tmp_path):
+    def looks(epochs, state):
+        seen = []
+        config = FitConfig(lr=0.01, max_epochs=epochs, planned_epochs=5, batch_size=16)
+        rows = batch(), batch(seed=1), TASK
+        fit(
+            _Model, *rows, config, state=state, after_epoch=lambda m: seen.append(m.layers[0].weight.tolist())
+        )
+        return seen
+
+    state, whole = tmp_path / "state", looks(5, None)
+    assert [*looks(2, state), *looks(5, state)] == whole
+    assert len(whole) == 5
+    assert looks(5, state) == []
+
+
+def test_every_epoch_of_every_stage_is_looked_at():
+    stages = []
+    config = FitConfig(lr=0.01, max_epochs=3, batch_size=16, sequential=True)
+    fit(
+        lambda: _Sequential([]),
+        batch(),
+        batch(seed=1),
+        TASK,
+        config,
+        after_epoch=lambda model: stages.append(model.staged.stage),
+    )
+    assert stages == [0, 0, 0, 1, 1, 1]

@@ -1,9 +1,10 @@
 import random
 
 import numpy as np
+import pytest
 import torch
 
-from fuseloom.train.generators import generator_states, restore_generators
+from fuseloom.train.generators import generator_states, restore_generators, undisturbed
 
 
 def draw():
@@ -25,3 +26,18 @@ def test_all_generators_draw_again_what_they_drew(tmp_path):
     restore_generators(torch.load(tmp_path / "states.pt", weights_only=True))
     assert [draw(), draw()] == wanted
     assert wanted[0] != wanted[1]
+
+
+def test_what_is_drawn_in_between_is_not_missed():
+    states = generator_states()
+    wanted = draw()
+    restore_generators(states)
+
+    def fail():
+        with undisturbed():
+            draw()
+            raise RuntimeError("it went wrong")
+
+    with pytest.raises(RuntimeError, match="it went wrong"):
+        fail()
+    assert draw() == wanted

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fuseloom import Alignment, Batch
+from fuseloom.diagnose.gradients import GradientRecorder
 from fuseloom.errors import MissingExtraError, OptionError, RunError
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks.classification import Classification
@@ -50,6 +51,29 @@ def test_both_loops_give_the_same_weights_bit_for_bit(problem, tmp_path, options
     assert torch.get_rng_state().equal(state)
     assert not by_lightning.training
     assert len({value.untyped_storage().data_ptr() for value in by_lightning.parameters()}) > 1
+
+
+def test_both_loops_show_the_same_gradients_and_nothing_changes(problem, tmp_path):
+    by_fit, by_lightning = (GradientRecorder(problem[1], problem[3], model="m") for _ in range(2))
+    bare, told = fit(*problem, FIT)
+    plain, _ = fit(*problem, FIT, after_epoch=by_fit)
+    model, also_told = fit_with_trainer(*problem, FIT, trainer=CPU, folder=tmp_path, after_epoch=by_lightning)
+    assert same(bare, plain)
+    assert same(bare, model)
+    assert replace(told, train_s=0.0) == replace(also_told, train_s=0.0)
+    assert len(by_fit.history) == 3
+    assert by_fit.history == by_lightning.history
+    fit_with_trainer(*problem, FIT, trainer=CPU, folder=tmp_path, after_epoch=by_lightning)
+    assert len(by_lightning.history) == 3  # the run was over
+
+
+def test_both_loops_look_after_each_epoch_of_each_stage(problem, tmp_path):
+    staged, config = in_stages(problem, {"max_epochs": 2})
+    by_fit, by_lightning = (GradientRecorder(problem[1], problem[3], model="m") for _ in range(2))
+    fit(*staged, config, after_epoch=by_fit)
+    fit_with_trainer(*staged, config, trainer=CPU, folder=tmp_path, after_epoch=by_lightning)
+    assert by_fit.history == by_lightning.history
+    assert len(by_fit.history) == 4
 
 
 def test_both_loops_give_a_model_the_extras_that_it_reads(tmp_path):
@@ -193,6 +217,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from fuseloom import Batch
+from fuseloom.diagnose.gradients import GradientRecorder
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks.classification import Classification
 from fuseloom.train.fit import FitConfig
@@ -208,6 +233,7 @@ encoders = {name: {"kind": "embedding", "in_dim": 4} for name in values}
 sequential = sys.argv[4] == "in_stages"
 model = ModelConfig(encoders=encoders, fusion="mro" if sequential else "low_rank", dim=8, dropout=0.0)
 folder, devices = Path(sys.argv[1]), int(sys.argv[2])
+recorder = GradientRecorder(rows.take(slice(0, 70)), task, model="m")
 found, told = fit_with_trainer(
     lambda: build_model(model, task),
     rows.take(slice(0, 70)),
@@ -216,7 +242,9 @@ found, told = fit_with_trainer(
     FitConfig(lr=0.01, max_epochs=int(sys.argv[3]), batch_size=23, sequential=sequential),
     trainer=TrainerConfig(accelerator="cpu", devices=devices, accumulate=2, checkpoint_steps=2),
     folder=folder,
+    after_epoch=recorder,
 )
+assert bool(recorder.history) == is_first_process()
 if is_first_process():
     save_file(found.state_dict(), folder / f"weights{sys.argv[3]}.safetensors")
 """

@@ -127,6 +127,9 @@ Examples:
     help="By how much a model may be worse than the best and still count as equal.",
 )
 @click.option("--max-epochs", type=click.IntRange(1), default=100, show_default=True, help="Passes at most.")
+@click.option(
+    "--show-rows/--hide-rows", default=True, help="Whether the report shows what some rows look like."
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes to train in; default: one per core.")
 @click.option(
     "--ray",
@@ -142,8 +145,8 @@ def compare(source: str | None, **options: Any) -> None:
 
     SOURCE is a CSV or TSV file, a folder with one .npy file per modality, a folder of a published data set,
     or the name of an embedded one: digits (the default), reviews, interactions, interactions-redundancy,
-    interactions-unique, interactions-synergy, views. A killed run goes on where it stopped; Ctrl-C leaves a
-    report of what is finished.
+    interactions-unique, interactions-synergy, views, imbalanced. A killed run goes on where it stopped;
+    Ctrl-C leaves a report of what is finished.
     """
     from fuseloom.report import leaderboard_text, to_json
     from fuseloom.workbench import compare as run

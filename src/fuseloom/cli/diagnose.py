@@ -28,6 +28,9 @@ Examples:
 @click.option("--metric", help="Of the task; default: the task's own.")
 @click.option("--rows", "most", default=1000, show_default=True, help="At most so many, drawn at random.")
 @click.option("--seed", default=0, show_default=True, help="Of rows, partners, permutations and resamples.")
+@click.option(
+    "--show-rows/--hide-rows", default=True, help="Whether the page shows what some rows look like."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for diagnosis.html and diagnosis.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole diagnosis as one object.")
 def diagnose(  # noqa: PLR0913  an option each
@@ -37,6 +40,7 @@ def diagnose(  # noqa: PLR0913  an option each
     metric: str | None,
     most: int,
     seed: int,
+    show_rows: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -46,6 +50,8 @@ def diagnose(  # noqa: PLR0913  an option each
     from a model looks better than it is: of the data of a run its test rows are taken, and of rows that say
     which split they are of the test rows too.
     """
+    from dataclasses import replace
+
     from fuseloom.comparison.diagnosis import diagnose_model
     from fuseloom.data import read_rows
     from fuseloom.report import diagnosis_text, to_json, write_diagnosis
@@ -55,8 +61,9 @@ def diagnose(  # noqa: PLR0913  an option each
     dataset = read_rows(rows, saved.schema)
     for row in dataset.set_aside:
         click.echo(f"set aside {row.where}: {row.reason}", err=True)
+    subject = _subject(saved, dataset, metric, run=model, most=most, seed=seed)
     found = diagnose_model(
-        _subject(saved, dataset, metric, tested=model / "predictions.csv", most=most, seed=seed),
+        replace(subject, show_rows=show_rows),
         only=[name.strip() for name in only.split(",")] if only else [],
         progress=lambda line: click.echo(line, err=True),
     )
@@ -71,7 +78,7 @@ def _subject(
     dataset: "Dataset",
     metric: str | None,
     *,
-    tested: Path,
+    run: Path,
     most: int,
     seed: int,
 ) -> "Subject":
@@ -80,24 +87,31 @@ def _subject(
     import numpy as np
     import torch
 
+    from fuseloom.comparison.alone import predict_alone
     from fuseloom.comparison.diagnosis import Subject, some_rows
     from fuseloom.comparison.evaluate import known_rows
     from fuseloom.train.predictions import predicted_rows
 
     known = known_rows(saved, dataset)
     assert dataset.target is not None
-    of_run = known & predicted_rows(tested, dataset.ids, saved.task.target_columns(dataset.target))
+    of_run = known & predicted_rows(
+        run / "predictions.csv", dataset.ids, saved.task.target_columns(dataset.target)
+    )
     places = torch.from_numpy(np.flatnonzero(_held_out(dataset, known, of_run)))
     batch = saved.encode(dataset)
     chosen = places[some_rows(batch.take(places), most=most, seed=seed)]
+    held_out = batch.take(chosen)
     target = torch.from_numpy(saved.task.encode(dataset.target[chosen.numpy()]))
     return Subject(
         name=saved.config.fusion,
         model=saved.model,
         task=saved.task,
         metric=saved.task.metric(metric),
-        rows=replace(batch.take(chosen), target=target),
+        rows=replace(held_out, target=target),
+        alone=predict_alone(run, saved, held_out),
         ids=[dataset.ids[row] for row in chosen.tolist()],
+        dataset=dataset,
+        places=chosen.tolist(),
         seed=seed,
     )
 

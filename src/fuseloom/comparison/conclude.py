@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.comparison.alone import alone_folder
 from fuseloom.comparison.baseline import Baseline
 from fuseloom.comparison.config import Candidate, CompareConfig
 from fuseloom.comparison.decide import decide, ranking
@@ -55,8 +56,8 @@ def conclude(
 ) -> Answer:
     """Score every model, recommend one, and save it with its test predictions under ``out``.
 
-    Scores are over all folds; what a model costs, how it relies on its modalities and what is saved is that
-    of the first fold.
+    Beside it stand the models of one modality alone, for `predict_alone`. Scores are over all folds; what a
+    model costs, how it relies on its modalities and what is saved is that of the first fold.
     """
     ready, score = folds[0], metric[1]
     evidence = {split: gather_evidence(trained, baselines, folds, split=split) for split in ("valid", "test")}
@@ -67,12 +68,13 @@ def conclude(
     wanted = dict.fromkeys([recommendation.name, recommendation.best_fusion])
     leans = tuple(_reliance(runs[name], ready, metric) for name in wanted)
     findings = gather(
-        _best_runs(runs, ready, evidence),
+        _best_runs(runs, ready, evidence, config),
         (recommendation.name, recommendation.best_fusion, recommendation.best_unimodal),
         metric,
         lambda name: _best_model(runs[name], ready),
     )
     _save(runs[recommendation.name], folds, recommendation, out, notes=config.notes())
+    _save_alone(trained, ready, out, notes=config.notes())
     everyone = [*entries, _baseline_entry(ready, baselines, scores)]
     return Answer(
         entries=tuple(ranking(everyone, score)),
@@ -203,9 +205,12 @@ def _best_weights(run: Trained, fold: int = 0) -> Path:
     return run.weights[fold][_best_seed(run, fold)]
 
 
-def _best_runs(runs: Mapping[str, Trained], ready: Prepared, evidence: Mapping[str, Evidence]) -> BestRuns:
+def _best_runs(
+    runs: Mapping[str, Trained], ready: Prepared, evidence: Mapping[str, Evidence], config: CompareConfig
+) -> BestRuns:
     return BestRuns(
         ready=ready,
+        config=config,
         trained=runs,
         predictions={
             split: {name: part.predictions[name][0][_best_seed(run)] for name, run in runs.items()}
@@ -237,17 +242,27 @@ def _save(
     *,
     notes: Sequence[str],
 ) -> None:
-    ready, used = folds[0], run.candidate.modalities
-    saved = SavedModel(
+    _saved(run, folds[0], recommendation.sentence, notes).save(out / "model")
+    write_whole(out / "predictions.csv", _test_predictions(run, folds))
+
+
+def _save_alone(trained: Sequence[Trained], ready: Prepared, out: Path, *, notes: Sequence[str]) -> None:
+    for run in trained:
+        if run.candidate.role == "unimodal":
+            (name,) = run.candidate.modalities
+            sentence = f"Of {name} alone: what fusing is compared with."
+            _saved(run, ready, sentence, notes).save(alone_folder(out, name))
+
+
+def _saved(run: Trained, ready: Prepared, sentence: str, notes: Sequence[str]) -> SavedModel:
+    return SavedModel(
         model=_best_model(run, ready),
         config=run.candidate.model,
         task=ready.task,
         schema=ready.dataset.schema,
-        preprocessors={name: ready.preprocessors[name] for name in used},
-        summary=_model_card(run, ready, recommendation, notes),
+        preprocessors={name: ready.preprocessors[name] for name in run.candidate.modalities},
+        summary=_model_card(run, ready, sentence, notes),
     )
-    saved.save(out / "model")
-    write_whole(out / "predictions.csv", _test_predictions(run, folds))
 
 
 def _test_predictions(run: Trained, folds: Sequence[Prepared]) -> str:
@@ -268,10 +283,10 @@ def _test_predictions(run: Trained, folds: Sequence[Prepared]) -> str:
     return predictions_csv([first.dataset.ids[row] for row in tested.tolist()], columns)
 
 
-def _model_card(run: Trained, ready: Prepared, recommendation: Recommendation, notes: Sequence[str]) -> str:
+def _model_card(run: Trained, ready: Prepared, sentence: str, notes: Sequence[str]) -> str:
     trained = "".join(f"- {note[0].upper()}{note[1:]}\n" for note in notes)
     return (
-        f"# {run.candidate.name} for {ready.dataset.name}\n\n{recommendation.sentence}\n\n"
+        f"# {run.candidate.name} for {ready.dataset.name}\n\n{sentence}\n\n"
         f"- Task: {ready.task.name}\n- Modalities: {', '.join(run.candidate.modalities)}\n"
         f"- Learning rate: {run.learning_rate:g}; best of {len(run.weights[0])} seeds by validation loss"
         f"{'' if len(run.weights) == 1 else f', trained on the first of {len(run.weights)} folds'}\n{trained}"

@@ -79,6 +79,9 @@ class CompareConfig:
     """Passes over the training rows at most."""
     batch_size: int | None = None
     """Rows per training step; by default as `FitConfig` says."""
+    show_rows: bool = True
+    """Whether the report shows what some rows look like, their pictures, texts and sounds; otherwise it only
+    names them."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or not self.named_fusions or not self.learning_rates:

@@ -1,6 +1,7 @@
 """A closer look at one model: every diagnosis that its rows allow, and why not of the others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
@@ -9,10 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fuseloom.diagnose.attention import Attention, attention
-from fuseloom.diagnose.complementarity import Complementarity, complementarity
+from fuseloom.comparison.numbers import number_rows
+from fuseloom.comparison.standing import drawn_rows, gradients_as_it_stands
+from fuseloom.data import Dataset
+from fuseloom.data.exhibit import Exhibit, exhibits
+from fuseloom.diagnose.attention import Attention, AttentionQuality, attention, attention_quality
+from fuseloom.diagnose.complementarity import Complementarity, Sample, complementarity
 from fuseloom.diagnose.emap import Emap, emap
+from fuseloom.diagnose.gradients import GradientCourse
 from fuseloom.diagnose.interaction_parts import InteractionParts, interaction_parts
+from fuseloom.diagnose.interaction_regression import InteractionRegression, interaction_regression
 from fuseloom.diagnose.modality_test import ModalityTest, modality_test
 from fuseloom.diagnose.model_layers import model_layers
 from fuseloom.diagnose.pid import Pid, pid
@@ -32,11 +39,14 @@ __all__ = ["DIAGNOSES", "Diagnosis", "Subject", "diagnose_model", "some_rows"]
 Floats = NDArray[np.floating[Any]]
 
 _MOST_PAIRS = 6
+_MOST_NUMBERS = 6
 _SEVERITIES = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8)
 _PERMUTATIONS = 100
-_RESAMPLES = 100
+_RESAMPLES = 50
 _MOST_ROWS, _FEWEST_ROWS = 1000, 200
 _MOST_VALUES = 2**24
+_MOST_SHOWN = 6
+"""Samples of each kind that are shown with their inputs."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,11 +63,27 @@ class Subject:
     missing, what needs them is left out."""
     ids: Sequence[str] | None = None
     """Names of the rows."""
+    dataset: Dataset | None = None
+    """Where the rows are from, as it was read; without it, what speaks of the data takes the rows alone."""
+    places: Sequence[int] | None = None
+    """The numbers of the rows in it."""
+    show_rows: bool = True
+    """Whether the diagnosis holds what some rows look like."""
+    course: Callable[[], GradientCourse] | None = None
+    """Gives the gradients over the model's training; without it they are those of the model as it stands, on
+    these rows."""
     seed: int = 0
 
     def predict(self, rows: Batch) -> Floats:
         """Predictions as the metric takes them."""
         return self.task.predict(exact_outputs(self.model, rows))
+
+    def looks(self, place: int) -> dict[str, Exhibit]:
+        """What a row looks like, by place and modality; nothing where that is not at hand, or private."""
+        if self.dataset is None or self.places is None or not self.show_rows:
+            return {}
+        held = self.dataset.modalities
+        return exhibits({name: held[name] for name in self.rows.inputs}, self.places[place])
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -89,7 +115,12 @@ class Diagnosis:
     reliance: Reliance | None = None
     shapley: Shapley | None = None
     modality_test: ModalityTest | None = None
+    gradients: GradientCourse | None = None
+    interaction_regression: InteractionRegression | None = None
+    """Of the data, whatever the model makes of them."""
     attention: Attention | None = None
+    attention_quality: tuple[AttentionQuality, ...] = ()
+    """Of each modality that a layer can turn from."""
     shared_space: tuple[SharedSpace, ...] = ()
     robustness: Robustness | None = None
     complementarity: Complementarity | None = None
@@ -206,8 +237,49 @@ def _modality_test(subject: Subject) -> ModalityTest:
     )
 
 
+def _gradients(subject: Subject) -> GradientCourse:
+    if len(subject.rows.inputs) < 2:
+        raise ModalityError("A gradient is shared between two modalities or more, got one.")
+    if subject.course is not None:
+        return subject.course()
+    rows = drawn_rows(subject.rows, seed=subject.seed)
+    return gradients_as_it_stands(subject.model, rows, subject.task, name=subject.name, learnt_from=False)
+
+
 def _attention(subject: Subject) -> Attention:
     return attention(subject.model, subject.rows, model=subject.name, seed=subject.seed)
+
+
+def _attention_quality(subject: Subject) -> tuple[AttentionQuality, ...]:
+    found, reasons = [], []
+    for modality in subject.rows.inputs:
+        try:
+            found.append(
+                attention_quality(
+                    subject.model, subject.rows, modality, model=subject.name, seed=subject.seed
+                )
+            )
+        except DataError as error:
+            reasons.append(error)
+    if not found:
+        raise reasons[0]
+    return tuple(found)
+
+
+def _interaction_regression(subject: Subject) -> InteractionRegression:
+    names, classes = list(subject.rows.inputs), subject.classes
+    if len(names) > _MOST_NUMBERS:
+        raise ModalityError(f"At most {_MOST_NUMBERS} modalities are multiplied, got {len(names)}.")
+    if len(classes) > 2 or not (classes or subject.task.decision == "value"):
+        got = f"{len(classes)} classes" if classes else "several classes of a row"
+        raise DataError(f"A regression needs a target that is a number or one of two classes, got {got}.")
+    dataset, rows, target = subject.dataset, subject.rows, "target"
+    if dataset is not None:
+        rows = number_rows(dataset, names, subject.task, seed=subject.seed)
+        target = dataset.schema.target or target
+    if classes:
+        return interaction_regression(rows, target=f"{target} = {classes[1]}", family="logistic")
+    return interaction_regression(rows, target=target)
 
 
 def _shared_space(subject: Subject) -> tuple[SharedSpace, ...]:
@@ -225,9 +297,9 @@ def _complementarity(subject: Subject) -> Complementarity:
     if missing := sorted(subject.rows.inputs.keys() - subject.alone.keys()):
         raise ModalityError(
             f"It needs the predictions of models of one modality alone, got none of {', '.join(missing)}. "
-            "`fuseloom compare` trains them."
+            "`fuseloom compare` trains them and keeps them in its run folder."
         )
-    return complementarity(
+    found = complementarity(
         subject.alone,
         subject.predict(subject.rows),
         subject.rows,
@@ -235,6 +307,16 @@ def _complementarity(subject: Subject) -> Complementarity:
         ids=subject.ids,
         seed=subject.seed,
     )
+    return replace(found, samples=tuple(_shown(found.samples, subject.looks)))
+
+
+def _shown(samples: Sequence[Sample], looks: Callable[[int], dict[str, Exhibit]]) -> Iterator[Sample]:
+    """The samples, the first of each kind with what they look like."""
+    seen: Counter[str] = Counter()
+    for sample in samples:
+        seen[sample.kind] += 1
+        few = seen[sample.kind] <= _MOST_SHOWN
+        yield replace(sample, inputs=looks(sample.place)) if few else sample
 
 
 DIAGNOSES: Mapping[str, Callable[[Subject], Any]] = {
@@ -244,7 +326,10 @@ DIAGNOSES: Mapping[str, Callable[[Subject], Any]] = {
     "reliance": _reliance,
     "shapley": _shapley,
     "modality_test": _modality_test,
+    "gradients": _gradients,
+    "interaction_regression": _interaction_regression,
     "attention": _attention,
+    "attention_quality": _attention_quality,
     "shared_space": _shared_space,
     "robustness": _robustness,
     "complementarity": _complementarity,

@@ -13,7 +13,7 @@ from fuseloom.tasks import Task
 from fuseloom.train.fit import exact_outputs
 from fuseloom.train.saved import SavedModel
 
-__all__ = ["Scores", "evaluate_model", "known_rows", "score_all"]
+__all__ = ["Scores", "evaluate_model", "known_rows", "known_targets", "score_all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def known_rows(saved: SavedModel, dataset: Dataset) -> NDArray[np.bool_]:
     if dataset.target is None:
         name = saved.schema.target or "target"
         raise DataError(f"rows must have the target {name!r} to be scored, got none. Use predict instead.")
-    known = _known(dataset.target)
+    known = known_targets(dataset.target)
     if not known.any():
         raise DataError(f"rows must have a known target, got none in {len(dataset)} rows.")
     return known
@@ -79,8 +79,13 @@ def score_all(task: Task, predictions: NDArray[Any], target: NDArray[Any]) -> di
     return {name: value if np.isfinite(value) else None for name, value in scores.items()}
 
 
-def _known(target: NDArray[Any]) -> NDArray[np.bool_]:
-    """Rows with a target ``[N]``; of several numbers, at least one."""
+def known_targets(target: NDArray[Any]) -> NDArray[np.bool_]:
+    """Rows with a target ``[N]``; of several numbers, at least one.
+
+    Example:
+        >>> known_targets(np.array([1.5, np.nan])).tolist()
+        [True, False]
+    """
     if target.dtype.kind == "f":
         there = np.isfinite(target)
     else:

@@ -4,9 +4,10 @@ Where nothing else is said, it speaks of the run with the lowest validation loss
 the one that is saved, and of test rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fuseloom.comparison.diagnosis import Diagnosis
+from fuseloom.data.exhibit import Exhibit
 from fuseloom.diagnose.health import Health
 from fuseloom.diagnose.subsets import Subsets
 from fuseloom.metrics.calibration import Bin
@@ -121,6 +122,8 @@ class Disagreement:
     """Of each modality's own model."""
     fused: Guess
     """Of the best fusion."""
+    inputs: dict[str, Exhibit] = field(default_factory=dict)
+    """What it looks like, by modality."""
 
 
 @dataclass(frozen=True, kw_only=True)

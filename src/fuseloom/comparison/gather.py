@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.diagnosis import Subject, diagnose_model, some_rows
 from fuseloom.comparison.findings import Calibration, Confusion, Disagreement, Findings, Fitted
 from fuseloom.comparison.insight import calibrated, confused, disagreements, fitted, learning_curves
 from fuseloom.comparison.prepare import Prepared
+from fuseloom.comparison.retraining import gradients_over_training
 from fuseloom.comparison.training import Trained
+from fuseloom.data.exhibit import exhibits
 from fuseloom.diagnose.health import Health, health
 from fuseloom.diagnose.subsets import Subsets, subsets
 from fuseloom.models import FusionModel
@@ -28,6 +32,7 @@ class BestRuns:
     """What the run with the lowest validation loss of each model says on the first fold."""
 
     ready: Prepared
+    config: CompareConfig
     trained: Mapping[str, Trained]
     """Model name -> its runs."""
     predictions: Mapping[str, Mapping[str, Floats]]
@@ -118,6 +123,10 @@ def _subject(name: str, best: BestRuns, metric: tuple[str, Metric], model: Fusio
         rows=rows.take(places),
         alone={modality: guess[places.numpy()] for modality, guess in best.alone().items()},
         ids=[best.ready.dataset.ids[row] for row in numbers],
+        course=partial(gradients_over_training, name, best.trained, best.ready, best.config),
+        dataset=best.ready.dataset,
+        places=numbers,
+        show_rows=best.config.show_rows,
     )
 
 
@@ -142,12 +151,14 @@ def _fitted(names: tuple[str, ...], best: BestRuns) -> tuple[Fitted, ...]:
 def _disagreements(fusion: str, best: BestRuns) -> tuple[Disagreement, ...]:
     rows = best.ready.rows.split["test"].tolist()
     target, classes = best.targets["test"], best.classes
+    held = best.ready.dataset.modalities if best.config.show_rows else {}
     found = disagreements(
         best.ready.task,
         best.alone(),
         (fusion, best.predictions["test"][fusion]),
         ids=[best.ready.dataset.ids[row] for row in rows],
         target=[classes[value] if classes else f"{value:.4g}" for value in target.tolist()],
+        looks=lambda place: exhibits(held, rows[place]),
     )
     return tuple(found)
 

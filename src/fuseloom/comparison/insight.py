@@ -1,6 +1,6 @@
 """From the predictions of finished runs to what a comparison shows besides its leaderboard."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fuseloom.comparison.findings import (
     Reliability,
 )
 from fuseloom.comparison.training import Trained
+from fuseloom.data.exhibit import Exhibit
 from fuseloom.metrics.calibration import (
     calibration_error,
     equal_mass,
@@ -28,7 +29,7 @@ from fuseloom.metrics.classification import log_loss
 from fuseloom.metrics.diversity import disagreement
 from fuseloom.tasks import Task
 
-__all__ = ["calibrated", "confused", "disagreements", "fitted", "learning_curves"]
+__all__ = ["best_epoch", "calibrated", "confused", "disagreements", "fitted", "learning_curves"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -48,14 +49,20 @@ def learning_curves(run: Trained) -> list[LearningCurve]:
             seed=seed,
             train=tuple(train for train, _ in curve),
             valid=tuple(valid for _, valid in curve),
-            best_epoch=_best_epoch([valid for _, valid in curve]),
+            best_epoch=best_epoch([valid for _, valid in curve]),
         )
         for fold, curves in enumerate(run.curves)
         for seed, curve in enumerate(curves)
     ]
 
 
-def _best_epoch(losses: Sequence[float]) -> int:
+def best_epoch(losses: Sequence[float]) -> int:
+    """The epoch, from 1, with the lowest validation loss; 0 where none is finite.
+
+    Example:
+        >>> best_epoch([0.5, 0.25, float("nan"), 0.25])
+        2
+    """
     finite = [(loss, epoch) for epoch, loss in enumerate(losses, start=1) if np.isfinite(loss)]
     return min(finite)[1] if finite else 0
 
@@ -165,6 +172,7 @@ def disagreements(
     *,
     ids: Sequence[str],
     target: Sequence[str],
+    looks: Callable[[int], dict[str, Exhibit]] = lambda place: {},
 ) -> list[Disagreement]:
     """The rows of which the modalities differ most, each asked alone; those where all agree are left out.
 
@@ -174,6 +182,7 @@ def disagreements(
         fused: Name and predictions of a fusion.
         ids: Names of the rows.
         target: What is true of them, in words.
+        looks: Says what a row looks like, by its place.
     """
     degree = disagreement(np.stack(list(alone.values())))
     guesses = {name: _guesses(task, name, predictions) for name, predictions in alone.items()}
@@ -186,8 +195,9 @@ def disagreements(
             degree=float(degree[row]),
             alone=tuple(guesses[name][row] for name in alone),
             fused=of_fusion[row],
+            inputs=looks(row),
         )
-        for row in ranked
+        for row in ranked.tolist()
         if degree[row] > 1e-6
     ]
 

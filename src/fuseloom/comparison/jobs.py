@@ -21,7 +21,16 @@ from fuseloom.train.fit import FitConfig, fit
 from fuseloom.train.state import FitState
 from fuseloom.types import Batch, Selection
 
-__all__ = ["Job", "Rows", "fold_key", "load_weights", "run_job", "task_from_state", "task_state"]
+__all__ = [
+    "Job",
+    "Rows",
+    "fold_key",
+    "load_weights",
+    "run_job",
+    "start_model",
+    "task_from_state",
+    "task_state",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +119,7 @@ def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     modalities = tuple(job.model.encoders)
     train = rows.take("train", modalities)
     model, result = fit(
-        lambda: _build(job, task),
+        lambda: start_model(job, task),
         train,
         rows.take("valid", modalities),
         task,
@@ -129,7 +138,8 @@ def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     }
 
 
-def _build(job: Job, task: Task) -> FusionModel:
+def start_model(job: Job, task: Task) -> FusionModel:
+    """The model before its first step; with encoders of finished models, where the job says so."""
     model = build_model(job.model, task)
     for name, path in job.start.items():
         inside = f"encoders.{name}."

@@ -120,6 +120,8 @@ class AttentionQuality:
     model: str
     modality: str
     corruption: str
+    rows: int
+    """Those that have the modality."""
     correlations: dict[str, Interval]
     """Layer -> Spearman's correlation between the mass on the modality and the quality, one less the severity
     of the row: 1 where less attention goes to what is worse, 0 where attention does not notice."""
@@ -145,7 +147,7 @@ def attention(
     Raises:
         DataError: the model files no attention that tells whose tokens it is on.
     """
-    found = _layers(module, rows)
+    found = _layers(module, rows, model)
     resample = _Resamples(rows=len(rows), count=resamples, seed=seed)
     return Attention(
         model=model, layers=tuple(_layer(name, values, resample) for name, values in found.items())
@@ -164,6 +166,8 @@ def attention_quality(
 ) -> AttentionQuality:
     """Corrupt each row's modality to a degree drawn from 0 to 1, and correlate attention with what is left.
 
+    The attention of a layer is the mean over its heads. Rows that lack the modality do not count.
+
     Args:
         module: As for `attention`.
         rows: Held-out rows.
@@ -181,17 +185,20 @@ def attention_quality(
     generator = torch.Generator().manual_seed(seed)
     severity = torch.rand(len(rows), generator=generator)
     worse = corrupt(rows, modality, damage, severity.to(rows.device), generator)
+    there = rows.mask_of(modality).reshape(len(rows), -1).any(1).numpy(force=True)
     quality, correlations = 1 - severity.numpy(), {}
-    for layer, values in _layers(module, worse).items():
+    for layer, values in _layers(module, worse, model).items():
         if f"mass.{modality}" in values and sum(key.startswith("mass.") for key in values) > 1:
             mass = values[f"mass.{modality}"].mean(1)
-            correlations[layer] = _correlation(mass, quality, resamples, seed)
+            correlations[layer] = _correlation(mass[there], quality[there], resamples, seed)
     if not correlations:
         raise DataError(
-            f"A layer must attend to {modality!r} and another modality at once, got none. Use "
-            "attention_pool, or cross_attention with three modalities."
+            f"No layer of {model} looks at {modality} and another modality at once, so none can turn from "
+            "one to the other. attention_pool does, and cross_attention of three modalities."
         )
-    return AttentionQuality(model=model, modality=modality, corruption=name, correlations=correlations)
+    return AttentionQuality(
+        model=model, modality=modality, corruption=name, rows=int(there.sum()), correlations=correlations
+    )
 
 
 def _chosen(rows: Batch, modality: str, corruption: str | None) -> tuple[str, Corruption]:
@@ -218,14 +225,14 @@ def _correlation(mass: Floats, quality: Floats, resamples: int, seed: int) -> In
     )
 
 
-def _layers(module: nn.Module, rows: Batch) -> dict[str, Values]:
+def _layers(module: nn.Module, rows: Batch, model: str) -> dict[str, Values]:
     """Layer -> what is known of each row: name -> ``[N, H]``, ``[N]`` over all heads, or keys ``[N, D]``."""
     parts: dict[str, list[Values]] = {}
     with observed(module), torch.no_grad():
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             trace = Trace()
             apply_model(module, rows.take(slice(start, start + _ROWS_AT_ONCE)), trace=trace)
-            for name in _attentions(trace.records):
+            for name in _attentions(trace.records, model):
                 parts.setdefault(name, []).append(_summary(name, trace.records))
     return {
         name: {key: np.concatenate([one[key] for one in found]) for key in found[0]}
@@ -233,19 +240,26 @@ def _layers(module: nn.Module, rows: Batch) -> dict[str, Values]:
     }
 
 
-def _attentions(records: Mapping[str, Tensor]) -> list[str]:
+def _attentions(records: Mapping[str, Tensor], model: str) -> list[str]:
     """Names of the weights whose owners are filed too."""
     marks = (".of.", ".key.", ".query", ".asked")
-    plain = [name for name in records if not any(mark in name for mark in marks)]
-    found = [
-        name for name in plain if name.endswith(("attention", "_from_others")) and _under(name, "of", records)
+    weights = [
+        name
+        for name in records
+        if name.endswith(("attention", "_from_others")) and not any(mark in name for mark in marks)
     ]
-    if not found:
+    found = [name for name in weights if _under(name, "of", records)]
+    if found:
+        return found
+    if weights:
         raise DataError(
-            "The model must file attention with the owners of its tokens in the trace, got records "
-            f"{sorted(plain)}. Use attention_pool, cross_attention, bottleneck or mult."
+            f"The tokens that {model} attends to belong to no single modality, so whose it looks at cannot "
+            "be told."
         )
-    return found
+    raise DataError(
+        f"{model} keeps no record of attention: there is nothing to see of where it looks. attention_pool, "
+        "cross_attention, bottleneck and mult do."
+    )
 
 
 def _places(name: str) -> list[str]:

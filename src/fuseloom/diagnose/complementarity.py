@@ -1,13 +1,14 @@
 """Where modalities differ, where fusing them rescues a row, and where it does harm."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.data.exhibit import Exhibit
 from fuseloom.errors import DataError, ModalityError
 from fuseloom.metrics.diversity import disagreement, double_fault, kappa, q_statistic
 from fuseloom.metrics.interval import Interval
@@ -59,6 +60,8 @@ class Sample:
 
     row: str
     """Its id."""
+    place: int
+    """Where it stands among the rows that were given, from 0."""
     kind: Kind
     target: float
     """Number, or number of the class."""
@@ -66,10 +69,12 @@ class Sample:
     """What each modality that the row has predicts: a number, or the number of a class."""
     fused: float
     margin: float
-    """By how much fusion errs less, or more, than the best modality: of classes in the probability of the
-    true one."""
+    """By how much fusion errs less than the best modality where it rescues, and more where it does not: of
+    classes in the probability of the true one, so that a close call can have one below zero."""
     disagreement: float
     """Of the modalities: of classes from 0 (the same) to 1 (sure and different), of numbers their range."""
+    inputs: dict[str, Exhibit] = field(default_factory=dict)
+    """What it looks like, by modality, where the data it was read from were at hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,14 +379,15 @@ def _samples(answers: _Answers, names: Sequence[str]) -> Iterator[Sample]:
     degrees = disagreement(answers.alone, answers.there)
     said, fused = answers.said(answers.alone), answers.said(answers.fused)
     for kind, chosen in kinds.items():
-        places = np.flatnonzero(chosen)
-        for row in places[np.argsort(-np.abs(margin[places]), kind="stable")][:_MOST_SAMPLES]:
+        places, sign = np.flatnonzero(chosen), 1 if kind == "rescued" else -1
+        for row in places[np.argsort(-sign * margin[places], kind="stable")][:_MOST_SAMPLES]:
             yield Sample(
                 row=names[answers.kept[row]],
+                place=int(answers.kept[row]),
                 kind=kind,
                 target=float(answers.target[row]),
                 alone={n: float(said[m, row]) for m, n in enumerate(answers.names) if answers.there[m, row]},
                 fused=float(fused[row]),
-                margin=abs(float(margin[row])),
+                margin=sign * float(margin[row]),
                 disagreement=float(degrees[row]),
             )

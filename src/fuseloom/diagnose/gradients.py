@@ -18,11 +18,18 @@ from fuseloom.tasks import Task
 from fuseloom.train.step import training_loss
 from fuseloom.types import Batch
 
-__all__ = ["Conflict", "GradientRecorder", "Gradients", "encoder_parameters", "gradients"]
+__all__ = [
+    "Conflict",
+    "GradientCourse",
+    "GradientRecorder",
+    "Gradients",
+    "encoder_parameters",
+    "gradients",
+]
 
 Groups = Mapping[str, Sequence[nn.Parameter]]
 
-_RESAMPLES = 2000
+_BOUNDS = {"norm": (0.0, np.inf), "share": (0.0, 1.0), "fused": (-1.0, 1.0), "conflict": (-1.0, 1.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,21 +47,44 @@ class Conflict:
 class Gradients:
     """Gradients of the training loss on some rows, without dropout.
 
-    Numbers are means over parts of the rows, each as large as a training step's; intervals are over parts,
-    and there are none where all rows are one part.
+    Numbers are means over parts of the rows; intervals are over parts, after Student, and there are none
+    where all rows are one part.
     """
 
     model: str
+    rows: int
+    parts: int
+    """Into how many parts the rows are divided; the smaller a part, the more of its gradient is noise."""
     norms: dict[str, Interval]
-    """Modality -> norm of the gradient of the loss of all modalities, by the parameters of its encoder."""
+    """Modality -> norm of the gradient of the loss of all modalities, by the parameters of its encoder that
+    are trained and that no other has."""
     shares: dict[str, Interval]
     """Modality -> its share of the sum of these norms; empty where none is above zero."""
+    untrained: tuple[str, ...]
+    """Modalities whose encoder has no such parameter: they have no norm and no share."""
     with_fused: dict[str, Interval]
     """Modality -> cosine, on the parameters of its encoder, between the gradient of the loss with this
     modality alone and that of the loss of all. Missing where one of the two is zero."""
     conflicts: tuple[Conflict, ...]
-    """Of each pair of modalities, on the parameters that all modalities share: between the gradients of the
-    loss with the one alone and with the other alone. Empty where no parameter is shared."""
+    """Of each pair of modalities, on the parameters that are no encoder's own: between the gradients of the
+    loss with the one alone and with the other alone. Empty where there is no such parameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientCourse:
+    """How gradients went over the epochs of a training; or one look at a model as it stands."""
+
+    model: str
+    learnt_from: bool
+    """Whether gradients were taken on rows of the training; otherwise on some it should not have seen."""
+    epochs: tuple[int, ...]
+    """After which epochs, from 1; empty for one look at a model as it stands."""
+    kept: int | None
+    """The epoch whose weights were kept; None where it is not among them."""
+    gradients: tuple[Gradients, ...]
+    """For each of these epochs, or of the one look."""
+    note: str = ""
+    """What a reader should know of how it was made; empty where there is nothing."""
 
 
 def encoder_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -93,7 +123,6 @@ def gradients(
     model: str,
     groups: Groups | None = None,
     part_size: int = 64,
-    seed: int = 0,
 ) -> Gradients:
     """Gradients on parts of some rows, in evaluation mode; ``.grad`` and all else stays as it was.
 
@@ -104,9 +133,9 @@ def gradients(
         rows: Rows with their target, in an order that does not matter.
         task: Gives the loss.
         model: Name for the result.
-        groups: Modality -> parameters of its own; by default those of its encoder. All others are shared.
+        groups: Modality -> parameters of its own; by default those of its encoder. All others are shared, and
+            so is what stands in several groups.
         part_size: Rows of a part, such as those of a training step.
-        seed: Of the bootstrap over parts.
 
     Raises:
         DataError: the rows have no target, or there are none.
@@ -119,32 +148,36 @@ def gradients(
     own = encoder_parameters(module) if groups is None else groups
     if own.keys() != rows.inputs.keys():
         raise OptionError(f"groups must name the modalities {sorted(rows.inputs)}, got {sorted(own)}.")
+    pieces = list(_parts(rows, part_size))
+    trained, places, shared = _places(module, own)
     with observed(module), torch.enable_grad():
-        parts = [_part(module, part, task, own) for part in _parts(rows, part_size)]
-    found = {key: _mean([one[key] for one in parts], seed) for key in parts[0]}
+        seen = [_part(module, one, task, trained=trained, places=places, shared=shared) for one in pieces]
+    found = {key: _mean([one[key] for one in seen], *_BOUNDS[key[0]]) for key in seen[0]}
     pairs = [key for key in found if key[0] == "conflict"]
     return Gradients(
         model=model,
+        rows=len(rows),
+        parts=len(pieces),
         norms=_of("norm", found),
         shares=_of("share", found),
+        untrained=tuple(name for name, group in places.items() if not group),
         with_fused=_of("fused", found),
         conflicts=tuple(Conflict(first=key[1], second=key[2], cosine=found[key]) for key in pairs),
     )
 
 
 class GradientRecorder:
-    """Keeps what `gradients` says after each epoch: call it where an epoch ends.
+    """Keeps what `gradients` says after each epoch: ``fit(..., after_epoch=GradientRecorder(...))``.
 
     It holds rows and a task, no model, and leaves no hook. In a loop of one's own it is called with the
-    model; in Lightning from ``on_train_epoch_end`` of a callback, with the model that is trained.
+    model where an epoch ends.
 
     Args:
         rows: The same training rows each time, so that epochs can be compared.
-        task: Gives the loss.
+        task: Gives the loss; with balanced classes what `fuseloom.train.fit.weighted_task` gives.
         model: Name for the results.
         groups: Modality -> name of a part, or of a parameter, that is its own; by default its encoder.
         part_size: Rows of a part.
-        seed: Of the bootstrap over parts.
 
     Example:
         >>> from fuseloom.tasks.classification import Classification
@@ -162,12 +195,11 @@ class GradientRecorder:
         model: str,
         groups: Mapping[str, str] | None = None,
         part_size: int = 64,
-        seed: int = 0,
     ) -> None:
         self.rows, self.task, self.model = rows, task, model
-        self.groups, self.part_size, self.seed = groups, part_size, seed
+        self.groups, self.part_size = groups, part_size
         self.history: list[Gradients] = []
-        """One entry per call."""
+        """One entry per call; of a run that goes on from a file, those since then."""
 
     def __call__(self, module: nn.Module) -> Gradients:
         """Look at a model now, on its own device, and keep what is seen."""
@@ -179,7 +211,6 @@ class GradientRecorder:
             model=self.model,
             groups=None if self.groups is None else _by_name(module, self.groups),
             part_size=self.part_size,
-            seed=self.seed,
         )
         self.history.append(found)
         return found
@@ -199,28 +230,44 @@ def _parts(rows: Batch, size: int) -> Iterator[Batch]:
     return (rows.take(slice(start, end)) for start, end in pairwise(edges))
 
 
-def _part(module: nn.Module, rows: Batch, task: Task, own: Groups) -> dict[tuple[str, ...], float]:
-    """All numbers of one part: (what, modality...) -> value, NaN where it is not defined."""
+def _places(module: nn.Module, own: Groups) -> tuple[list[nn.Parameter], dict[str, list[int]], Sequence[int]]:
+    """What is trained, the places among it of each modality's own, and those of all others."""
     trained = [value for value in module.parameters() if value.requires_grad]
-    places = {id(value): place for place, value in enumerate(trained)}
-    groups = {name: [places[id(v)] for v in values if id(v) in places] for name, values in own.items()}
-    taken = set().union(*groups.values())
-    shared = [place for place in range(len(trained)) if place not in taken]
+    members = {name: {id(value) for value in values} for name, values in own.items()}
+    owners = [[name for name, ids in members.items() if id(value) in ids] for value in trained]
+    groups = {name: [place for place, names in enumerate(owners) if names == [name]] for name in own}
+    return trained, groups, [place for place, names in enumerate(owners) if len(names) != 1]
+
+
+def _part(
+    module: nn.Module,
+    rows: Batch,
+    task: Task,
+    *,
+    trained: Sequence[nn.Parameter],
+    places: Mapping[str, Sequence[int]],
+    shared: Sequence[int],
+) -> dict[tuple[str, ...], float]:
+    """All numbers of one part: (what, modality...) -> value, NaN where it is not defined."""
     fused = _gradient(module, rows, task, trained)
-    inside = {name: [fused[place] for place in group] for name, group in groups.items()}
-    shares = gradient_shares(inside)
+    inside = {name: _joined(fused, group) for name, group in places.items() if group}
     found: dict[tuple[str, ...], float] = {}
+    found |= {("norm", name): gradient_norm(gradient) for name, gradient in inside.items()}
+    found |= {("share", name): share for name, share in gradient_shares(inside).items()}
     on_shared: dict[str, Gradient] = {}
-    for name, group in groups.items():
+    for name, group in places.items():
         alone = _gradient(module, _alone(rows, name), task, trained)
-        found["norm", name] = gradient_norm(inside[name])
-        found["share", name] = shares[name]
-        found["fused", name] = gradient_cosine([alone[place] for place in group], inside[name])
-        on_shared[name] = [alone[place] for place in shared]
+        found["fused", name] = gradient_cosine(_joined(alone, group), inside.get(name, []))
+        on_shared[name] = _joined(alone, shared)
     if shared:
         for first, second in combinations(on_shared, 2):
             found["conflict", first, second] = gradient_cosine(on_shared[first], on_shared[second])
     return found
+
+
+def _joined(gradient: Sequence[Tensor], places: Sequence[int]) -> Gradient:
+    """A part of a gradient as one vector, as many small tensors take long to go through."""
+    return [torch.cat([gradient[place].flatten().double() for place in places])] if places else []
 
 
 def _alone(rows: Batch, modality: str) -> Batch:
@@ -231,22 +278,26 @@ def _alone(rows: Batch, modality: str) -> Batch:
 
 def _gradient(
     module: nn.Module, rows: Batch, task: Task, parameters: Sequence[nn.Parameter]
-) -> list[Tensor | None]:
+) -> Sequence[Tensor]:
     loss = training_loss(module, rows, task)
     if not parameters or not loss.requires_grad:
-        return [None] * len(parameters)
-    return list(torch.autograd.grad(loss, list(parameters), allow_unused=True))
+        return [torch.zeros_like(value) for value in parameters]
+    return torch.autograd.grad(loss, list(parameters), materialize_grads=True)
 
 
-def _mean(values: Sequence[float], seed: int) -> Interval | None:
+def _mean(values: Sequence[float], least: float, most: float) -> Interval | None:
     """Mean over the parts in which it is defined, with an interval where there are several."""
+    from scipy.special import stdtrit
+
     known = np.array([value for value in values if np.isfinite(value)])
     if len(known) == 0:
         return None
+    mean = float(known.mean())
     if len(known) == 1:
-        return Interval(mean=float(known[0]))
-    drawn = np.random.default_rng(seed).integers(len(known), size=(_RESAMPLES, len(known)))
-    return Interval.from_resamples(float(known.mean()), known[drawn].mean(1))
+        return Interval(mean=mean)
+    # Parts are few: quantiles of resamples would be too narrow.
+    reach = float(stdtrit(len(known) - 1, 0.975) * known.std(ddof=1) / np.sqrt(len(known)))
+    return Interval(mean=mean, low=max(mean - reach, least), high=min(mean + reach, most))
 
 
 def _of(what: str, found: Mapping[tuple[str, ...], Interval | None]) -> dict[str, Interval]:

@@ -1,9 +1,10 @@
 """Whether modalities of one number each interact in a regression, and by how much."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
-from typing import Any, get_args
+from typing import Self, get_args
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ Term = tuple[str, ...]
 Columns = Mapping[str, Floats]
 
 _NUM_POINTS = 25
+_SMALLEST = 1e-6
+"""Singular values under this share of the largest are taken for zero: a variance inflation of a trillion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +151,8 @@ class PartialEffect:
 class InteractionRegression:
     """Regressions nested in one another, from one modality to all their products, and what they show."""
 
+    target: str
+    """What is regressed; of a logistic model what has the probability."""
     family: Family
     rows: int
     left_out: int
@@ -187,7 +192,12 @@ class InteractionRegression:
 
 
 def interaction_regression(
-    rows: Batch, *, order: int = 2, family: Family = "linear", centre: bool = False
+    rows: Batch,
+    *,
+    target: str = "target",
+    order: int = 2,
+    family: Family = "linear",
+    centre: bool = False,
 ) -> InteractionRegression:
     """Regress the target on modalities of one number each, then on their products too.
 
@@ -202,6 +212,7 @@ def interaction_regression(
     Args:
         rows: Modalities ``[N]`` or ``[N, 1]``, their masks, and the target ``[N]``. A row that lacks one of
             them, or has NaN or infinite numbers, is left out and counted.
+        target: Name of the target for the result; of a logistic model that of its larger value.
         order: Most modalities in a product.
         family: ``"logistic"`` for a target of two values.
         centre: Whether each modality is taken from its mean.
@@ -225,33 +236,76 @@ def interaction_regression(
         [(0.0, 0.68), (1.0, 1.97)]
     """
     _check(rows, order, family)
-    columns, target = _usable(rows)
+    columns, outcome = _usable(rows)
     if family == "logistic":
-        target = _binary(target)
-    centres = {name: float(column.mean()) if centre else 0.0 for name, column in columns.items()}
-    shifted = _centred(columns, centres)
+        outcome = _binary(outcome)
     nested = _nested_terms(tuple(columns), order)
-    _check_determined(nested[-1], shifted, target)
-    fits = [fit_regression(_design(terms, shifted), target, family=family) for terms in nested]
+    _check_varied(nested[-1], columns, outcome)
+    units = _Units.of(columns, centre=centre)
+    standard = units.standard(columns)
+    _check_determined(nested[-1], standard)
+    fits = [fit_regression(_design(terms, standard), outcome, family=family) for terms in nested]
+    spread = float(outcome.std(ddof=1)) if family == "linear" else 1.0
     models = tuple(
-        _model(terms, fit, shifted, _standardised(terms, columns, target, family))
-        for terms, fit in zip(nested, fits, strict=True)
+        _model(terms, fit, units, columns, spread=spread) for terms, fit in zip(nested, fits, strict=True)
     )
     steps = [*zip(range(len(fits) - 1), range(1, len(fits)), strict=True), (len(columns) - 1, len(fits) - 1)]
     *tests, interaction = [
         _nested_test(models[small], models[large], fits[small], fits[large]) for small, large in steps
     ]
     return InteractionRegression(
+        target=target,
         family=family,
-        rows=len(target),
-        left_out=len(rows) - len(target),
-        centres=centres,
+        rows=len(outcome),
+        left_out=len(rows) - len(outcome),
+        centres=dict(units.centres),
         models=models,
         tests=tuple(tests),
         interaction=interaction,
-        slopes=tuple(_slopes(nested[-1], fits[-1], columns, centres)),
-        effects=tuple(_effects(nested[-1], fits[-1], columns, centres, family)),
+        slopes=tuple(_slopes(nested[-1], fits[-1], columns, units)),
+        effects=tuple(_effects(nested[-1], fits[-1], columns, units, family)),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Units:
+    """The units of modalities, and standard deviations from their means, in which regressions are solved.
+
+    In the data's own units products may be of such sizes, and so near to sums of the single terms, that
+    nothing is left of their differences in double precision.
+    """
+
+    means: Mapping[str, float]
+    scales: Mapping[str, float]
+    """Standard deviations."""
+    centres: Mapping[str, float]
+    """What is subtracted from each modality in the coefficients that are told."""
+
+    @classmethod
+    def of(cls, columns: Columns, *, centre: bool) -> Self:
+        """Learn them."""
+        means = {name: float(column.mean()) for name, column in columns.items()}
+        scales = {name: float(column.std(ddof=1)) for name, column in columns.items()}
+        return cls(means=means, scales=scales, centres=means if centre else dict.fromkeys(means, 0.0))
+
+    def standard(self, columns: Columns) -> dict[str, Floats]:
+        """Modalities in standard deviations from their means."""
+        return {name: (column - self.means[name]) / self.scales[name] for name, column in columns.items()}
+
+    def at(self, given: Mapping[str, float]) -> dict[str, float]:
+        """A point in standard deviations: modalities with given values, the others at their means."""
+        return {name: (given.get(name, mean) - mean) / self.scales[name] for name, mean in self.means.items()}
+
+    def back(self, terms: Sequence[Term]) -> Floats:
+        """What gives the coefficients in the data's units from those in standard deviations, ``[P, P]``."""
+        return np.array([[self._share(term, of) for of in terms] for term in terms])
+
+    def _share(self, term: Term, of: Term) -> float:
+        """How often a product of modalities in standard deviations holds a product of them in their units."""
+        if not set(term) <= set(of):
+            return 0.0
+        rest = [self.centres[name] - self.means[name] for name in of if name not in term]
+        return math.prod(rest) / math.prod(self.scales[name] for name in of)
 
 
 def _check(rows: Batch, order: int, family: str) -> None:
@@ -294,8 +348,8 @@ def _binary(target: Floats) -> Floats:
     return larger
 
 
-def _check_determined(terms: Sequence[Term], columns: Columns, target: Floats) -> None:
-    """Refuse what leaves coefficients open: too few rows, or terms that determine one another."""
+def _check_varied(terms: Sequence[Term], columns: Columns, target: Floats) -> None:
+    """Refuse too few rows, and what is the same in all of them."""
     if len(target) < len(terms) + 1:
         raise DataError(
             f"rows must be at least {len(terms) + 1} for {len(terms)} coefficients, got {len(target)} "
@@ -304,10 +358,14 @@ def _check_determined(terms: Sequence[Term], columns: Columns, target: Floats) -
     constant = [name for name, column in [*columns.items(), ("target", target)] if np.ptp(column) == 0]
     if constant:
         raise DataError(f"Modalities and target must vary, got always the same {constant[0]!r}.")
+
+
+def _check_determined(terms: Sequence[Term], columns: Columns) -> None:
+    """Refuse terms that determine one another, which leaves their coefficients open."""
     design = _design(terms, columns)
     scaled = design / np.maximum(np.linalg.norm(design, axis=0), 1e-300)
     for place in range(1, len(terms) + 1):
-        if np.linalg.matrix_rank(scaled[:, :place]) < place:
+        if np.linalg.matrix_rank(scaled[:, :place], rtol=_SMALLEST) < place:
             raise DataError(
                 f"Terms must not determine one another, got {_name(terms[place - 1])!r} as a sum of those "
                 "before it. Leave out a modality, or lower the order."
@@ -336,24 +394,20 @@ def _name(term: Term) -> str:
     return " x ".join(term)
 
 
-def _standardised(terms: Sequence[Term], columns: Columns, target: Floats, family: Family) -> Floats:
-    """The coefficients ``[P]`` of modalities, and target of a linear model, in standard deviations."""
-    scaled = {name: (column - column.mean()) / column.std(ddof=1) for name, column in columns.items()}
-    if family == "linear":
-        target = (target - target.mean()) / target.std(ddof=1)
-    return fit_regression(_design(terms, scaled), target, family=family).weights
-
-
-def _model(terms: Sequence[Term], fit: RegressionFit, columns: Columns, scaled: Floats) -> RegressionModel:
-    design = _design(terms, columns)
+def _model(
+    terms: Sequence[Term], fit: RegressionFit, units: _Units, columns: Columns, *, spread: float
+) -> RegressionModel:
+    back, design = units.back(terms), _design(terms, _centred(columns, units.centres))
     inflations = variance_inflation(design)
     return RegressionModel(
         formula=" + ".join(_name(term) for term in terms if term),
         coefficients=tuple(
-            _coefficient(term, fit, place, scaled=float(scaled[place]), inflation=float(inflations[place]))
+            _coefficient(
+                term, fit, back[place], scaled=fit.weights[place] / spread, inflation=inflations[place]
+            )
             for place, term in enumerate(terms)
         ),
-        covariance=tuple(map(tuple, fit.covariance.tolist())),
+        covariance=tuple(map(tuple, (back @ fit.covariance @ back.T).tolist())),
         degrees=int(fit.degrees) if np.isfinite(fit.degrees) else None,
         r2=fit.r2,
         adjusted_r2=fit.adjusted_r2,
@@ -369,9 +423,8 @@ def _model(terms: Sequence[Term], fit: RegressionFit, columns: Columns, scaled: 
 
 
 def _coefficient(
-    term: Term, fit: RegressionFit, place: int, *, scaled: float, inflation: float
+    term: Term, fit: RegressionFit, direction: Floats, *, scaled: float, inflation: float
 ) -> Coefficient:
-    direction = np.eye(len(fit.weights))[place]
     plain, robust = fit.contrast(direction), fit.contrast(direction, robust=True)
     return Coefficient(
         term=term,
@@ -381,8 +434,8 @@ def _coefficient(
         p=plain.p,
         robust_error=robust.error if np.isfinite(robust.error) else None,
         robust_p=robust.p if np.isfinite(robust.error) else None,
-        standardised=scaled if term else None,
-        inflation=inflation if term else None,
+        standardised=float(scaled) if term else None,
+        inflation=float(inflation) if term else None,
     )
 
 
@@ -414,18 +467,16 @@ def _moderating(column: Floats) -> list[float]:
     return [mean - deviation, mean, mean + deviation]
 
 
-def _slopes(
-    terms: Sequence[Term], fit: RegressionFit, columns: Columns, centres: Mapping[str, float]
-) -> list[SimpleSlope]:
+def _slopes(terms: Sequence[Term], fit: RegressionFit, columns: Columns, units: _Units) -> list[SimpleSlope]:
     found = []
     for modality, moderator in permutations(columns, 2):
         for value in _moderating(columns[moderator]):
-            point = _point(columns, centres, {moderator: value})
+            point = units.at({moderator: value})
             # The derivative of a product is what is left of it without the modality.
             direction = np.array(
                 [np.prod([point[n] for n in t if n != modality]) * (modality in t) for t in terms]
             )
-            slope = fit.contrast(direction)
+            slope = fit.contrast(direction / units.scales[modality])
             found.append(
                 SimpleSlope(
                     modality=modality,
@@ -440,25 +491,19 @@ def _slopes(
     return found
 
 
-def _point(columns: Columns, centres: Mapping[str, float], given: Mapping[str, float]) -> dict[str, float]:
-    """All modalities at their means, but for those given, as the model takes them."""
-    return {n: given.get(n, float(column.mean())) - centres[n] for n, column in columns.items()}
-
-
 def _effects(
     terms: Sequence[Term],
     fit: RegressionFit,
     columns: Columns,
-    centres: Mapping[str, float],
+    units: _Units,
     family: Family,
 ) -> list[PartialEffect]:
     found = []
     for modality, moderator in permutations(columns, 2):
         x = np.linspace(columns[modality].min(), columns[modality].max(), _NUM_POINTS)
         for value in _moderating(columns[moderator]):
-            point = _point(columns, centres, {moderator: value})
-            line: dict[str, Any] = {n: np.full(_NUM_POINTS, at) for n, at in point.items()}
-            line[modality] = x - centres[modality]
+            line = {n: np.full(_NUM_POINTS, at) for n, at in units.at({moderator: value}).items()}
+            line |= units.standard({modality: x})
             along = [fit.contrast(row) for row in _design(terms, line)]
             found.append(
                 PartialEffect(

@@ -108,7 +108,7 @@ class AttentionPool(Merge):
             self.value.weight.mul_((num + 1) / num**0.5)
 
     def class_query(self) -> Tensor:
-        """Query ``[H, d]`` of the class token: the one place where a rotation of the query acts."""
+        """Query ``[H, d]`` of the class token, turned where `turn_query` lets a rotation act on its layer."""
         query: Tensor = self.query(self.class_token)
         return query.view(self.num_heads, self.head_dim)
 

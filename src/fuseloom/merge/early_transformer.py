@@ -56,7 +56,7 @@ class EarlyTransformer(Merge):
         OptionError: no heads, no layer, or ``dropout`` that is no probability.
 
     Records:
-        ``layer.<number>.attention``: attention ``[B, H, N, N]``.
+        ``layer.<number>.attention``: attention ``[B, H, N, N]``, over positions: no modality owns one.
 
     Example:
         >>> merge = EarlyTransformer({"text": 6, "audio": 4}, dim=8)

@@ -18,6 +18,7 @@ from fuseloom.nn import (
     masked_mean,
     sum_of_linears,
 )
+from fuseloom.nn.attention_records import record_owners
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
 
@@ -55,7 +56,8 @@ class LateTransformer(Merge):
         OptionError: no heads, no layer, or ``dropout`` that is no probability.
 
     Records:
-        ``<modality>.layer.<number>.attention``: attention ``[B, H, N_m, N_m]``.
+        ``<modality>.layer.<number>.attention``: attention ``[B, H, N_m, N_m]``; and what `record_owners`
+        files under ``<modality>.layer``.
 
     Example:
         >>> merge = LateTransformer({"text": 6, "audio": 4}, dim=8)
@@ -113,6 +115,8 @@ class LateTransformer(Merge):
         tokens = embedded.unsqueeze(1).flatten(1, -2)  # [B, N, K], one token of an embedding
         kept = None if mask is None else mask.unsqueeze(1).flatten(1)  # [B, N]
         scope = None if trace is None else trace.scope(name)
+        if scope is not None:
+            record_owners(scope, "layer", {name: tokens.shape[1]}, like=tokens, mask=kept, asked=kept)
         return self.pool(self.encoder[name](tokens, kept, trace=scope), kept)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.merge._base import Merge, Pool
 from fuseloom.nn import attend, attention_weights, masked_mean
+from fuseloom.nn.attention_records import record_owners
 from fuseloom.registry import Card, register
 from fuseloom.types import Masks, Streams, Trace
 
@@ -45,8 +46,8 @@ class NonLocalGate(Merge):
             into ``num_queries``.
 
     Records:
-        ``attention``: ``[B, num_queries N_target, num_keys N_others]``, the others in the order of ``dims``;
-        the weights of each of them sum to one.
+        ``<target>_from_<other>.attention``: ``[B, 1, num_queries N_target, num_keys N_other]``, and what
+        `record_owners` files under that name.
 
     Example:
         >>> merge = NonLocalGate({"video": 6, "audio": 4})
@@ -97,14 +98,28 @@ class NonLocalGate(Merge):
         kept = {name: self._repeated(masks[name]) for name in self.others if name in masks}
         keys = {name: self._tokens(self.key[name](streams[name])) for name in self.others}
         if trace is not None and trace.keep_records:
-            found = [attention_weights(query, key, mask=kept.get(n)).squeeze(1) for n, key in keys.items()]
-            trace.record("attention", torch.cat(found, -1))
+            self._record(trace, query, keys, kept, asked=self._asking(masks))
         gated = query
         for name, key in keys.items():
             values = self._tokens(self.value[name](streams[name]))
             gated = gated + attend(query, key, values, mask=kept.get(name))
         fused = gated.reshape(*value.shape[:-1], self.dim)
         return fused if self.pool is None or fused.dim() == 2 else self._pooled(fused, masks)
+
+    def _record(
+        self,
+        trace: Trace,
+        query: Tensor,
+        keys: Mapping[str, Tensor],
+        kept: Masks,
+        *,
+        asked: Tensor | None,
+    ) -> None:
+        queries = None if asked is None else asked.repeat_interleave(self.num_queries, 1)
+        for name, key in keys.items():
+            scope, mask = trace.scope(f"{self.target}_from_{name}"), kept.get(name)
+            scope.record("attention", attention_weights(query, key, mask=mask))
+            record_owners(scope, "attention", {name: key.shape[1]}, like=key, mask=mask, asked=queries)
 
     def _tokens(self, value: Tensor) -> Tensor:
         return value.reshape(value.shape[0], -1, self.width)  # [B, N, c]
@@ -113,12 +128,16 @@ class NonLocalGate(Merge):
         # Not by len(), which would fix the batch size under export.
         return mask.reshape(mask.shape[0], -1, 1).expand(-1, -1, self.num_keys).flatten(1)  # [B, N]
 
+    def _asking(self, masks: Masks) -> Tensor | None:
+        """Positions of the target that ask, ``[B, N]``: all, where it is absent."""
+        if self.target not in masks:
+            return None
+        kept = masks[self.target].unsqueeze(1).flatten(1)
+        return kept | ~kept.any(-1, keepdim=True)  # or what an absent target found would be lost
+
     def _pooled(self, fused: Tensor, masks: Masks) -> Tensor:
         assert self.pool is not None
-        kept = masks[self.target].flatten(1) if self.target in masks else None
-        if kept is not None:
-            kept = kept | ~kept.any(-1, keepdim=True)  # or what an absent target found would be lost
-        return self.pool(fused.flatten(1, -2), kept)
+        return self.pool(fused.flatten(1, -2), self._asking(masks))
 
 
 def _linear(width: int, dim: int, *, gain: float = 1.0, bias: bool = True) -> nn.Linear:

@@ -118,7 +118,8 @@ class RegressionFit:
 
         covariance = self.robust_covariance if robust else self.covariance
         estimate = float(direction @ self.weights)
-        error = float(np.sqrt(direction @ covariance @ direction))
+        # A variance of nothing may be negative by the last digits.
+        error = float(np.sqrt(np.maximum(direction @ covariance @ direction, 0)))
         with np.errstate(divide="ignore", invalid="ignore"):
             statistic = float(np.float64(estimate) / error)
         half = float(stdtrit(self.degrees, 0.975)) * error
@@ -226,7 +227,7 @@ def variance_inflation(design: Floats) -> Floats:
     columns = design[:, varies] - design[:, varies].mean(0)
     columns /= np.linalg.norm(columns, axis=0)  # now their products are correlations
     found = np.full(design.shape[1], np.nan)
-    found[varies] = np.diag(np.linalg.inv(columns.T @ columns))
+    found[varies] = np.square(np.linalg.pinv(columns)).sum(1)  # the inverse of X'X would square its errors
     return found
 
 

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 
 from fuseloom.diagnose.robustness import Robustness, RobustnessCurve
 from fuseloom.metrics.interval import Interval
-from fuseloom.report.frame import HEIGHT, LEFT, LETTER, RIGHT, TOP, WIDTH, across_grid, up_grid
-from fuseloom.report.svg import Axis, element, figure, linear_axis, span, text, tooltip
-from fuseloom.report.words import fit, interval_text, listed, score
+from fuseloom.report.frame import HEIGHT, LEFT, RIGHT, TOP, WIDTH, across_grid, up_grid
+from fuseloom.report.series import Dot, legend, legend_height, series
+from fuseloom.report.svg import Axis, element, figure, linear_axis, span
+from fuseloom.report.words import listed, score
 
 __all__ = ["decay"]
 
 _BOTTOM = HEIGHT - 52.0
-_LEGEND = 26.0
-_LETTERS = int((WIDTH - 44) / LETTER) - 1
-_MOST_COLOURS = 5
 
 
 def decay(robustness: Robustness, decimals: int) -> list[tuple[str, str]]:
@@ -49,16 +47,16 @@ def _figure(robustness: Robustness, curves: Sequence[RobustnessCurve], up: Axis,
     last = max(curve.severities[-1] for curve in curves)
     across = linear_axis(0, last, start=LEFT, end=RIGHT, most=5)
     lines = [_curve(curve, across, up, index, decimals) for index, curve in enumerate(curves)]
-    legend = [_entry(curve, index) for index, curve in enumerate(curves)]
+    names = [f"{curve.corruption.replace('_', ' ')}: {_end(curve)}" for curve in curves]
     return figure(
         _label(robustness, curves, decimals),
         up_grid(up, f"test {robustness.metric}"),
         across_grid(across, "severity", top=TOP, bottom=_BOTTOM),
         _constant(robustness.constant, up),
         *lines,
-        *legend,
+        *legend(names),
         width=WIDTH,
-        height=HEIGHT + _LEGEND * len(curves) + 6,
+        height=HEIGHT + legend_height(len(names)),
     )
 
 
@@ -69,45 +67,17 @@ def _constant(constant: Interval | None, up: Axis) -> str:
     return element("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_="diagonal")
 
 
-def _colour(index: int) -> str:
-    return f"series-{index % _MOST_COLOURS}"
-
-
 def _curve(curve: RobustnessCurve, across: Axis, up: Axis, index: int, decimals: int) -> str:
-    places = list(zip(curve.severities, curve.scores, strict=True))
-    known = [(across.place(level), one) for level, one in places if math.isfinite(one.mean)]
-    points = " ".join(f"{x:.1f},{up.place(one.mean):.1f}" for x, one in known)
     dots = [
-        element(
-            "circle",
-            tooltip(f"severity {level:g}: {interval_text(one, decimals)}"),
-            cx=across.place(level),
-            cy=up.place(one.mean),
-            r=7 if level == curve.collapse else 3,
-            class_="collapsed" if level == curve.collapse else "dot",
+        Dot(
+            at=level,
+            value=one,
+            said=f"severity {level:g}",
+            ring="collapsed" if level == curve.collapse else "",
         )
-        for level, one in places
-        if math.isfinite(one.mean)
+        for level, one in zip(curve.severities, curve.scores, strict=True)
     ]
-    return element(
-        "g", _band(known, up), element("polyline", points=points), *dots, class_=f"decay {_colour(index)}"
-    )
-
-
-def _band(known: Sequence[tuple[float, Interval]], up: Axis) -> str:
-    ends = [(x, one.low, one.high) for x, one in known if one.low is not None and one.high is not None]
-    upper = [f"{x:.1f},{up.place(high):.1f}" for x, _, high in ends]
-    lower = [f"{x:.1f},{up.place(low):.1f}" for x, low, _ in reversed(ends)]
-    return element("polygon", points=" ".join([*upper, *lower])) if len(ends) > 1 else ""
-
-
-def _entry(curve: RobustnessCurve, index: int) -> str:
-    y = HEIGHT + 8 + _LEGEND * index
-    name = f"{curve.corruption.replace('_', ' ')}: {_end(curve)}"
-    line = element("polyline", points=f"2.0,{y:.1f} 34.0,{y:.1f}")
-    return element(
-        "g", line, text(fit(name, _LETTERS), 42, y + 5, class_="name"), class_=f"decay {_colour(index)}"
-    )
+    return series(dots, across, up, index=index, decimals=decimals)
 
 
 def _end(curve: RobustnessCurve) -> str:

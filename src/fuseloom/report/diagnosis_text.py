@@ -37,13 +37,21 @@ def _headline(diagnosis: Diagnosis) -> str:
 
 def _block(part: Part) -> str:
     title = printable(part.title)
-    lines = [title, "-" * columns(title), _wrapped(part.sentence), "", *_table(part.table)]
-    return "\n".join([*lines, _wrapped(part.table.note)] if part.table.note else lines)
+    lines = [title, "-" * columns(title), _wrapped(part.sentence), "", *_noted(part.table)]
+    for name, table in part.details:
+        lines += ["", printable(name), *_noted(table)]
+    return "\n".join(lines)
 
 
 def _reasons(panel: Panel) -> Iterator[str]:
     for title, reason in panel.not_told:
         yield _wrapped(f"{title}: not told. {reason}")
+
+
+def _noted(table: Table) -> Iterator[str]:
+    yield from _table(table)
+    if table.note:
+        yield _wrapped(table.note)
 
 
 def _table(table: Table) -> Iterator[str]:

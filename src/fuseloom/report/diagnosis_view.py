@@ -6,10 +6,15 @@ from dataclasses import dataclass, replace
 from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.report.bars import bars
 from fuseloom.report.decay import decay
+from fuseloom.report.effects import effects
 from fuseloom.report.estimates import estimates
+from fuseloom.report.gallery import Gallery, sample_gallery
 from fuseloom.report.glance import glance
+from fuseloom.report.gradients import gradient_figures, gradients_caption
 from fuseloom.report.information import information
 from fuseloom.report.panels import Panel, panels
+from fuseloom.report.polar import polar
+from fuseloom.report.quality import quality_figures
 from fuseloom.report.tables import Table, samples_table
 
 __all__ = ["View", "diagnosis_view"]
@@ -28,7 +33,16 @@ _CAPTIONS = {
     ),
     "attention": (
         "A dot for each head, in the first layers. Lines: 95 % intervals. Upright strokes: what the "
-        "modality would get if attention did not choose."
+        "modality would get if attention did not choose. Half discs: the mean key of each modality as seen "
+        "from the query, at its angle and with its length; attention is drawn to what is near 0° and long."
+    ),
+    "attention_quality": (
+        "Lines: 95 % intervals. On the upright line attention does not notice; right of it a modality "
+        "gets less weight the worse it is."
+    ),
+    "interaction_regression": (
+        "Of the data, whatever a model predicts. Lines: what the regression expects, other modalities at "
+        "their means. Shades: 95 % intervals of that, not of single rows."
     ),
     "robustness": (
         "Shades: 95 % intervals. Dashed level: the best constant answer. Rings: where the lead over "
@@ -54,6 +68,8 @@ class View:
     """What the figures of a diagnosis show."""
     samples: Table | None
     """Rows on which fusing helps or harms."""
+    gallery: Gallery | None
+    """Some of them with what they look like."""
 
 
 def diagnosis_view(
@@ -85,26 +101,51 @@ def diagnosis_view(
         sections=tuple(sections),
         elsewhere=tuple(name for name in placed if name in found),
         figures=figures,
-        captions=_CAPTIONS,
+        captions=_captions(diagnosis),
         samples=samples_table(rows, decimals, diagnosis.classes)
         if rows is not None and rows.samples
         else None,
+        gallery=None if rows is None else sample_gallery(rows, decimals, diagnosis.classes),
     )
 
 
+def _captions(diagnosis: Diagnosis) -> dict[str, str]:
+    if (course := diagnosis.gradients) is None:
+        return _CAPTIONS
+    return _CAPTIONS | {"gradients": gradients_caption(course)}
+
+
 def _figures(diagnosis: Diagnosis, decimals: int) -> Iterator[tuple[str, Figures]]:
+    yield from _of_interaction(diagnosis, decimals)
+    yield from _of_worth(diagnosis, decimals)
+    yield from _of_others(diagnosis, decimals)
+
+
+def _of_interaction(diagnosis: Diagnosis, decimals: int) -> Iterator[tuple[str, Figures]]:
     if (one := diagnosis.emap) is not None:
         scores = {"with interactions": one.before, "without them": one.after}
         yield "emap", [("", estimates(scores, f"test {one.metric}", decimals))]
     for place, pair in enumerate(diagnosis.pid):
         yield f"pid {place}", [("", information(pair))]
+    if (fitted := diagnosis.interaction_regression) is not None:
+        yield "interaction_regression", effects(fitted)
+
+
+def _of_worth(diagnosis: Diagnosis, decimals: int) -> Iterator[tuple[str, Figures]]:
     if diagnosis.reliance is not None:
         yield "reliance", [("", bars(diagnosis.reliance, decimals))]
     if (shared := diagnosis.shapley) is not None:
         title = f"{shared.metric} it brings (→ better)"
         yield "shapley", [("", estimates(shared.values, title, decimals, zero=True))]
+
+
+def _of_others(diagnosis: Diagnosis, decimals: int) -> Iterator[tuple[str, Figures]]:
+    if diagnosis.gradients is not None:
+        yield "gradients", gradient_figures(diagnosis.gradients)
     if diagnosis.attention is not None:
-        yield "attention", glance(diagnosis.attention)
+        yield "attention", [*glance(diagnosis.attention), *polar(diagnosis.attention)]
+    if diagnosis.attention_quality:
+        yield "attention_quality", quality_figures(diagnosis.attention_quality)
     if diagnosis.robustness is not None:
         yield "robustness", decay(diagnosis.robustness, decimals)
     if (rows := diagnosis.complementarity) is not None:

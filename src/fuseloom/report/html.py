@@ -11,6 +11,7 @@ from fuseloom.report import words
 from fuseloom.report.bars import bars
 from fuseloom.report.curves import curves
 from fuseloom.report.diagnosis_view import View, diagnosis_view
+from fuseloom.report.gallery import disagreement_gallery
 from fuseloom.report.ladder import ladder
 from fuseloom.report.page import environment, resource
 from fuseloom.report.scatter import LATENCY, PARAMETERS, scatter, undrawn
@@ -43,6 +44,7 @@ def to_html(comparison: Comparison) -> str:
         findings=comparison.findings,
         sections=_sections(comparison, views),
         views=views,
+        disagreement=disagreement_gallery(comparison.findings.disagreements),
         recommended=_recommended(comparison),
         style=resource("style.css"),
         script=script,

@@ -20,6 +20,11 @@ LIMITS = {
         "leave wide intervals. It says what goes together, not what causes what, nor how the model "
         "computes."
     ),
+    "interaction_regression": (
+        "A regression of the target on the data themselves: no model's predictions are in it. It sees "
+        "products only, takes rows to be independent, and does not say what causes what. A curved effect "
+        "of one modality looks like a product where the two go together."
+    ),
     "reliance": (
         "What this model loses without a modality, not trained again. A modality that repeats another"
         " may be used and still be left out at no cost; a model never trained with gaps may lose more"
@@ -33,9 +38,19 @@ LIMITS = {
         "Permuted rows ask whether this model uses a modality; a model trained without it asks "
         "whether it is needed. Neither knows how much a model changes when it is trained again."
     ),
+    "gradients": (
+        "Whose encoder a training step would change most, and whether modalities ask the same of the "
+        "parts they share. A large share is not importance: encoders differ in size and scale, one that "
+        "has learnt its part asks for little, and the optimiser rescales steps. Pulling apart may do no harm."
+    ),
     "attention": (
         "Where the weights go, beside the share of the tokens. Weight is not reliance: a modality may"
         " be looked at and say nothing, or be looked at little and decide."
+    ),
+    "attention_quality": (
+        "One modality of each row is made worse to a degree drawn at random, and the weight on it is "
+        "compared with what is left of it. It asks whether attention notices, not whether the answer "
+        "suffers; a model that never met damage had no reason to learn it."
     ),
     "shared_space": (
         "Whether rows that are alike in one modality are alike in the other, beside rows paired at "
@@ -51,7 +66,7 @@ LIMITS = {
         "What the fusion makes of rows on which models of one modality each are right or wrong. A "
         "rescue needs no interaction, since two hesitant votes can outweigh a wrong one, and some "
         "harm is the price of any rule that does not know the answer. Intervals are about rows, not "
-        "about training again."
+        "about training again; rows that are shown are extremes, not a fair sample."
     ),
 }
 """Name, a field of `Diagnosis`, -> two or three lines."""

@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 
 from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.report import sayings, tables
+from fuseloom.report.gradients import gradients_saying, gradients_table
 from fuseloom.report.limits import LIMITS
+from fuseloom.report.quality import quality_saying, quality_table
+from fuseloom.report.regression import regression_details, regression_saying, regression_table
 from fuseloom.report.tables import Table
 from fuseloom.report.words import decimals_for, listed
 
@@ -27,6 +30,8 @@ class Part:
     table: Table
     limits: str
     """What it can and cannot show."""
+    details: tuple[tuple[str, Table], ...] = ()
+    """Titles and tables of more numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +51,11 @@ _PANELS = {
     "interaction": (
         "Do the modalities interact?",
         "Interaction",
-        ("emap", "interaction_orders", "pid"),
+        ("emap", "interaction_orders", "pid", "interaction_regression"),
     ),
     "worth": ("What is each modality worth?", "Worth", ("reliance", "shapley", "modality_test")),
-    "attention": ("Where does it look?", "Attention", ("attention",)),
+    "training": ("What does training work on?", "Training", ("gradients",)),
+    "attention": ("Where does it look?", "Attention", ("attention", "attention_quality")),
     "space": ("Do the modalities share a space?", "Shared space", ("shared_space",)),
     "robustness": ("What would break it?", "Robustness", ("robustness",)),
     "rescues": ("Where does fusing help, where does it harm?", "Rescues", ("complementarity",)),
@@ -59,10 +65,13 @@ _TITLES = {
     "emap": "With and without interactions (EMAP)",
     "interaction_orders": "How many modalities act together",
     "pid": "What the modalities tell of the target (PID)",
+    "interaction_regression": "In the data themselves: a regression with products",
     "reliance": "Without each modality",
     "shapley": "Shared fairly (Shapley values)",
     "modality_test": "More than chance? (modality test)",
+    "gradients": "Gradients per modality",
     "attention": "Attention per modality",
+    "attention_quality": "Does attention follow quality?",
     "shared_space": "Streams compared",
     "robustness": "Score against severity",
     "complementarity": "Rows rescued and harmed",
@@ -116,6 +125,9 @@ def _interaction(diagnosis: Diagnosis, decimals: int) -> Iterator[Part]:
         part = _part("pid", sayings.pid_saying(pair), tables.pid_table(pair))
         of = f": {listed(pair.sources)}" if len(diagnosis.pid) > 1 else ""
         yield replace(part, key=f"pid {place}", title=part.title + of)
+    if fitted := diagnosis.interaction_regression:
+        part = _part("interaction_regression", regression_saying(fitted), regression_table(fitted))
+        yield replace(part, details=tuple(regression_details(fitted)))
 
 
 def _worth(diagnosis: Diagnosis, decimals: int) -> Iterator[Part]:
@@ -130,8 +142,13 @@ def _worth(diagnosis: Diagnosis, decimals: int) -> Iterator[Part]:
 
 
 def _others(diagnosis: Diagnosis, decimals: int) -> Iterator[Part]:
+    if course := diagnosis.gradients:
+        yield _part("gradients", gradients_saying(course), gradients_table(course))
     if one := diagnosis.attention:
-        yield _part("attention", sayings.attention_saying(one), tables.attention_table(one))
+        part = _part("attention", sayings.attention_saying(one), tables.attention_table(one))
+        yield replace(part, details=tuple(tables.attention_details(one)))
+    if quality := diagnosis.attention_quality:
+        yield _part("attention_quality", quality_saying(quality), quality_table(quality))
     if space := diagnosis.shared_space:
         yield _part("shared_space", sayings.shared_space_saying(space), tables.shared_space_table(space))
     if curves := diagnosis.robustness:

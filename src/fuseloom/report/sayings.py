@@ -25,6 +25,7 @@ __all__ = [
     "complementarity_saying",
     "corruption_name",
     "emap_saying",
+    "leading",
     "modality_test_saying",
     "orders_saying",
     "pid_saying",
@@ -162,7 +163,7 @@ def reliance_saying(one: Reliance, decimals: int) -> str:
     if used:
         sizes = listed(f"{name} ({score(drops[name].mean, decimals)})" for name in used)
         clauses.append(f"The model uses {sizes}: by so much its {one.metric} gets worse where it is {how}")
-    if leader := _leader(drops, used):
+    if leader := leading(drops, used):
         clauses.append(f"it leans on {leader} most")
     if misled:
         clauses.append(f"it does better with {listed(misled)} {how}")
@@ -180,8 +181,14 @@ def _sentence(clauses: Sequence[str]) -> str:
     return joined[:1].upper() + joined[1:] if joined.startswith(("it ", "that ")) else joined
 
 
-def _leader(found: Mapping[str, Interval], names: Sequence[str]) -> str | None:
-    """The one whose interval lies above those of all others."""
+def leading(found: Mapping[str, Interval], names: Iterable[str]) -> str | None:
+    """The one of some names whose interval lies above those of all others.
+
+    Example:
+        >>> found = {"a": Interval(mean=0.5, low=0.4, high=0.6), "b": Interval(mean=0.1, low=0.0, high=0.3)}
+        >>> leading(found, found)
+        'a'
+    """
     for name in names:
         low = found[name].low
         highs = [other.high for key, other in found.items() if key != name]
@@ -196,7 +203,7 @@ def shapley_saying(one: Shapley, decimals: int) -> str:
     if not brings and not costs:
         return f"These rows do not show that {listed(unclear, last='or')} brings the model anything."
     clauses = [f"gains by {_sized(brings, one.values, decimals)}"] if brings else []
-    if leader := _leader(one.values, brings):
+    if leader := leading(one.values, brings):
         clauses.append(f"{leader} brings most")
     if costs:
         clauses.append(f"{'it ' if brings else ''}loses by {_sized(costs, one.values, decimals)}")

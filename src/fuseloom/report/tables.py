@@ -18,6 +18,8 @@ from fuseloom.report.words import ABSENT, range_text, score, signed
 
 __all__ = [
     "Table",
+    "answer_name",
+    "attention_details",
     "attention_table",
     "complementarity_table",
     "emap_table",
@@ -177,6 +179,47 @@ def attention_table(one: Attention) -> Table:
     )
 
 
+def attention_details(one: Attention) -> Iterator[tuple[str, Table]]:
+    """How narrowly each head looks, and the keys of the modalities where they are filed, under titles."""
+    heads = tuple(
+        (
+            layer.name,
+            str(head.head),
+            *_estimate(head.entropy, 2),
+            *_estimate(head.effective_tokens, 1),
+            score(head.elsewhere.mean, _DIGITS),
+        )
+        for layer in one.layers
+        for head in layer.heads
+    )
+    head: Row = ("Layer", "Head", "Entropy", _RANGE, "Tokens", _RANGE, "Elsewhere")
+    yield (
+        "How narrowly: nats, tokens of equal weight with that entropy",
+        Table(head=head, rows=heads, words=2),
+    )
+    points = tuple(
+        (layer.name, point.modality, *_estimate(point.angle, 1), *_estimate(point.norm, 2))
+        for layer in one.layers
+        for point in layer.points
+    )
+    gaps = tuple(
+        (
+            layer.name,
+            f"{gap.first} / {gap.second}",
+            *_estimate(gap.cosine, _DIGITS),
+            *_estimate(gap.distance, 2),
+        )
+        for layer in one.layers
+        for gap in layer.gaps
+    )
+    if points:
+        head = ("Layer", "Modality", "Angle (°)", _RANGE, "Length", _RANGE)
+        yield "Mean keys as seen from the query", Table(head=head, rows=points, words=2)
+    if gaps:
+        head = ("Layer", "Modalities", "Cosine", _RANGE, "Distance", _RANGE)
+        yield "Between the mean keys", Table(head=head, rows=gaps, words=2)
+
+
 def shared_space_table(found: tuple[SharedSpace, ...]) -> Table:
     """Each measure beside chance."""
     rows = tuple(
@@ -266,6 +309,23 @@ def _counted(name: str, share: Share) -> Row:
     return (name, f"{share.rows:,}", *_estimate(share.share, _DIGITS))
 
 
+def answer_name(one: Complementarity, decimals: int, classes: Sequence[str] = ()) -> Callable[[float], str]:
+    """What writes an answer of a sample in words: the name of a class, or a number.
+
+    Args:
+        one: Of one model.
+        decimals: Of numbers that are predicted.
+        classes: Their names, by number; where none are given the numbers stand.
+    """
+
+    def name(value: float) -> str:
+        if one.measure == "mean absolute error" or value != value:
+            return score(value, decimals)
+        return classes[int(value)] if int(value) < len(classes) else f"class {int(value)}"
+
+    return name
+
+
 def samples_table(one: Complementarity, decimals: int, classes: Sequence[str] = ()) -> Table:
     """The rows on which fusing helps or harms most.
 
@@ -274,12 +334,7 @@ def samples_table(one: Complementarity, decimals: int, classes: Sequence[str] = 
         decimals: Of numbers that are predicted.
         classes: Their names, by number; where none are given the numbers stand.
     """
-
-    def said(value: float) -> str:
-        if one.measure == "mean absolute error" or value != value:
-            return score(value, decimals)
-        return classes[int(value)] if int(value) < len(classes) else f"class {int(value)}"
-
+    said = answer_name(one, decimals, classes)
     names = list(one.alone)
     rows = tuple(
         (

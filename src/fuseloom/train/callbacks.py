@@ -11,13 +11,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 
-from fuseloom.train.fit import predict_outputs
-from fuseloom.train.generators import generator_states, restore_generators
+from fuseloom.train.fit import AfterEpoch, predict_outputs
+from fuseloom.train.generators import generator_states, restore_generators, undisturbed
 from fuseloom.train.module import FitModule
 from fuseloom.train.state import Progress, joined
 from fuseloom.types import Batch, Selection
 
-__all__ = ["BestWeights", "Checkpoints", "Generators"]
+__all__ = ["BestWeights", "Checkpoints", "Generators", "Looks"]
 
 _ROWS_AT_ONCE = 512
 
@@ -94,6 +94,24 @@ class BestWeights(Callback):
         assert isinstance(whole, Tensor)
         assert self.valid.target is not None
         return float(module.task.loss(whole, self.valid.target.to(module.device)))
+
+
+class Looks(Callback):
+    """Shows the model as it stands after each epoch; stands behind what validates.
+
+    Args:
+        after_epoch: Called by the first process.
+    """
+
+    def __init__(self, after_epoch: AfterEpoch) -> None:
+        self.after_epoch = after_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Show the model itself, around which no process waits for another."""
+        assert isinstance(module, FitModule)
+        if trainer.is_global_zero:
+            with undisturbed():
+                self.after_epoch(module.model)
 
 
 class Generators(Callback):

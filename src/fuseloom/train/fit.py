@@ -17,12 +17,14 @@ from fuseloom.errors import OptionError
 from fuseloom.part import Staged
 from fuseloom.tasks import Task
 from fuseloom.train.flat import flat_parameters
+from fuseloom.train.generators import undisturbed
 from fuseloom.train.schedule import Schedule, scheduled
 from fuseloom.train.state import FitState, Progress, joined
 from fuseloom.train.step import apply_model, training_step
 from fuseloom.types import Batch, Selection
 
 __all__ = [
+    "AfterEpoch",
     "ClassWeight",
     "FitConfig",
     "FitResult",
@@ -39,6 +41,8 @@ __all__ = [
 
 ClassWeight = Literal["none", "balanced"]
 """``balanced``: the loss weighs each class alike, whatever its share of the training rows."""
+AfterEpoch = Callable[[nn.Module], object]
+"""Looks at a model between two epochs; it must leave weights, gradients and modes as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +152,7 @@ def fit(
     config: FitConfig,
     *,
     state: Path | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> tuple[nn.Module, FitResult]:
     """Build and train a model; keep the weights with the lowest validation loss.
 
@@ -159,6 +164,9 @@ def fit(
         config: The run's settings; equal settings and data give equal weights.
         state: File that keeps where the run stands after its last epoch. One that is there is gone on from,
             which ends as a run that never stopped: so a search's short run is the beginning of a longer one.
+        after_epoch: Called with the model as it stands after each epoch's validation, such as a
+            `GradientRecorder`; of a run that goes on, after the epochs that it still has. The run's numbers
+            are the same with and without it, but its time is the run's.
 
     Raises:
         OptionError: the model is to be fitted in stages and has none, or is to leave a state besides; or
@@ -174,7 +182,9 @@ def fit(
     with seeded(config.seed):
         model = build().to(train.device)
         stages = fitted_stages(model, config)
-        runs = [_descend(model, train, valid, task, config, state=state) for _ in stages]
+        runs = [
+            _descend(model, train, valid, task, config, state=state, after_epoch=after_epoch) for _ in stages
+        ]
     return model.eval(), FitResult.of(joined(runs))
 
 
@@ -219,6 +229,7 @@ def _descend(
     config: FitConfig,
     *,
     state: Path | None,
+    after_epoch: AfterEpoch | None,
 ) -> Progress:
     """Train what requires a gradient until patience ends."""
     progress, best_weights = Progress(), _copy(model)
@@ -234,6 +245,9 @@ def _descend(
             progress = progress.after(losses, time.perf_counter() - start)
             if progress.waited == 0:
                 best_weights = _copy(model)
+            if after_epoch is not None:
+                with undisturbed():
+                    after_epoch(model)
         if state is not None:
             _standing(progress, model, best_weights, optimizer).save(state)
     model.load_state_dict(best_weights)

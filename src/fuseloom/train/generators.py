@@ -1,12 +1,14 @@
 """The states of all generators that training may draw from: of torch, NumPy and Python."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["generator_states", "restore_generators"]
+__all__ = ["generator_states", "restore_generators", "undisturbed"]
 
 
 def generator_states() -> dict[str, Any]:
@@ -37,3 +39,21 @@ def restore_generators(states: dict[str, Any]) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Whatever is drawn inside, what comes behind draws as if nothing had been.
+
+    Example:
+        >>> state = torch.get_rng_state()
+        >>> with undisturbed():
+        ...     drawn = torch.rand(2), random.random()
+        >>> torch.get_rng_state().equal(state)
+        True
+    """
+    states = generator_states()
+    try:
+        yield
+    finally:
+        restore_generators(states)

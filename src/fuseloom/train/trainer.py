@@ -17,7 +17,7 @@ from torch import nn
 from fuseloom.errors import MissingExtraError, OptionError, RunError
 from fuseloom.tasks import Task
 from fuseloom.train.files import write_whole
-from fuseloom.train.fit import FitConfig, FitResult, fitted_stages, seeded
+from fuseloom.train.fit import AfterEpoch, FitConfig, FitResult, fitted_stages, seeded
 from fuseloom.train.state import Progress, joined
 from fuseloom.types import Batch, Selection
 
@@ -72,6 +72,7 @@ def fit_with_trainer(  # noqa: PLR0913  what `fit` takes, and how the Trainer ru
     trainer: TrainerConfig,
     folder: Path,
     tell: Callable[[Progress], None] = lambda progress: None,
+    after_epoch: AfterEpoch | None = None,
 ) -> tuple[nn.Module, FitResult]:
     """Build and train a model as `fit` does, by Lightning's Trainer; go on where a killed run stopped.
 
@@ -84,6 +85,7 @@ def fit_with_trainer(  # noqa: PLR0913  what `fit` takes, and how the Trainer ru
         trainer: How the Trainer runs.
         folder: Gets the checkpoint, one of each stage where there are several, and what loggers write.
         tell: Called after each epoch, by the first process.
+        after_epoch: Called with the model as `fit` does, by the first process.
 
     Raises:
         MissingExtraError: Lightning or the package of a logger is not installed.
@@ -97,7 +99,7 @@ def fit_with_trainer(  # noqa: PLR0913  what `fit` takes, and how the Trainer ru
         model = build()
         stages = _Stages(train, valid, task, config=config, trainer=trainer, folder=folder)
         for stage in fitted_stages(model, config):
-            stages.run(stage, model, tell)
+            stages.run(stage, model, tell=tell, after_epoch=after_epoch)
     return model.cpu().eval(), FitResult.of(joined(stages.finished))
 
 
@@ -119,9 +121,16 @@ class _Stages:
         self.loggers = [_logger(name, folder) for name in trainer.loggers]
         self.finished: list[Progress] = []
 
-    def run(self, stage: int, model: nn.Module, tell: Callable[[Progress], None]) -> None:
+    def run(
+        self,
+        stage: int,
+        model: nn.Module,
+        *,
+        tell: Callable[[Progress], None],
+        after_epoch: AfterEpoch | None,
+    ) -> None:
         """Train what requires a gradient until patience ends; one that is finished only gives its weights."""
-        from fuseloom.train.callbacks import BestWeights, Checkpoints, Generators
+        from fuseloom.train.callbacks import BestWeights, Checkpoints, Generators, Looks
         from fuseloom.train.module import FitModule
 
         checkpoint = self.folder / (f"stage{stage}.ckpt" if self.config.sequential else "last.ckpt")
@@ -135,7 +144,8 @@ class _Stages:
             pieces=self.trainer.accumulate,
             fused=self.trainer.precision != "16-mixed",
         )
-        callbacks = [best, Generators(), Checkpoints(checkpoint, self.trainer.checkpoint_steps)]
+        looks = [] if after_epoch is None else [Looks(after_epoch)]
+        callbacks = [best, *looks, Generators(), Checkpoints(checkpoint, self.trainer.checkpoint_steps)]
         own = _trainer(self.trainer, self.config, callbacks, self.loggers, folder=self.folder)
         _run(own, module, checkpoint)
         model.load_state_dict(best.weights)
