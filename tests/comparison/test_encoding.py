@@ -74,9 +74,9 @@ def test_options_go_to_the_preprocessing_or_to_the_encoder():
     assert found == {"kind": "image", "channels": 3, "body": "patch", "patch": 4}
     with pytest.raises(OptionError, match=r"Unknown option 'patc' .* Did you mean 'patch'"):
         EncoderSpec.parse("photo=image,patc=4").encoder(ImagePreprocessor(size=16))
-    with pytest.raises(OptionError, match=r"channels of .*'image' must be left .* got 1.*set: size"):
+    with pytest.raises(OptionError, match=r"channels of .*'image' must be left .* got 1.*set: frames, size"):
         EncoderSpec.parse("photo=image,channels=1").encoder(ImagePreprocessor(size=16))
-    assert EncoderSpec.parse("photo=timm:resnet18").settings() == {"kind": "image", "size": 224}
+    assert EncoderSpec.parse("photo=timm:resnet18").settings() == {"kind": "image", "size": 224, "frames": 1}
 
 
 def test_models_are_built_with_the_encoders_that_were_named():

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fuseloom.data.dataset import Embedding
-from fuseloom.data.mapping import mapped, taken
+from fuseloom.data.mapping import mapped, room, taken
 
 VALUES = np.arange(5000 * 3, dtype=np.float32).reshape(5000, 3)
 
@@ -29,3 +29,12 @@ def test_what_is_written_to_a_map_stays_in_memory(tmp_path):
     np.save(tmp_path / "a.npy", VALUES)
     mapped(tmp_path / "a.npy")[0] = -1
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), VALUES)
+
+
+def test_much_room_is_a_file_without_a_name() -> None:
+    few, many = room((4, 3)), room((4, 3), large=40)
+    assert (isinstance(few, np.memmap), isinstance(many, np.memmap)) == (False, True)
+    for values in (few, many):
+        values[1:3] = 2.5
+        assert values.sum() == 15
+        assert (values[0] == 0).all()

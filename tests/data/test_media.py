@@ -11,10 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from fuseloom.data import media
+from fuseloom.data import load, media
+from fuseloom.data.exhibit import exhibit
 from fuseloom.data.media import (
     ArchivePart,
+    Frames,
     Sound,
+    even_places,
+    frames_of,
     is_audio_name,
     is_image_name,
     read_audio,
@@ -241,3 +245,36 @@ def test_a_missing_library_is_named_with_its_extra(module, read, extra, monkeypa
 def test_a_file_that_is_not_there_is_called_so(read: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^gone\.bin: no such file$"):
         read_item(read, tmp_path / "gone.bin")
+
+
+def test_frames_are_read_as_one_picture_side_by_side() -> None:
+    high, low = np.full((3, 2, 3), 9, np.uint8), np.full((2, 1, 3), 7, np.uint8)
+    found = read_image(Frames((high, low)))
+    assert found.shape == (3, 3, 3)
+    assert found[..., 0].tolist() == [[9, 9, 7], [9, 9, 7], [9, 9, 0]]
+
+
+def test_a_frame_that_is_missing_is_named_with_its_clip(tmp_path: Path) -> None:
+    film = Frames((tmp_path / "clip" / "00001.jpg", tmp_path / "clip" / "00002.jpg"))
+    with pytest.raises(DataError, match=r"^clip/00001\.jpg and 1 more: 00001\.jpg: no such file$"):
+        read_item(read_image, film)
+    assert shown_item(Frames((b"", b"", b""))) == "bytes and 2 more"
+
+
+@given(count=st.integers(1, 40), wanted=st.integers(1, 40))
+def test_even_places_are_in_order_and_the_same_from_either_end(count: int, wanted: int) -> None:
+    places = even_places(count, wanted)
+    assert len(places) == wanted
+    assert places == sorted(places)
+    assert 0 <= places[0] <= places[-1] < count
+    assert max(np.bincount(places, minlength=count)) <= -(-wanted // count)
+    assert even_places(count, count) == list(range(count))
+
+
+def test_rows_of_a_mapping_may_be_frames() -> None:
+    shades = [Frames((np.full((8, 8, 3), row, np.uint8),) * 2) for row in range(4)]
+    rows = load({"film": [*shades[:3], None], "other": np.ones((4, 2))}, target=[0, 1, 0, 1])
+    film = rows.modalities["film"]
+    assert film.kind == "image"
+    assert [None if item is None else len(frames_of(item)) for item in film.items] == [2, 2, 2, None]
+    assert exhibit(film, 1).words == "16 x 8 pixels"

@@ -68,8 +68,8 @@ class EncoderSpec:
 
     def settings(self) -> dict[str, Any]:
         """Options of the preprocessor's ``fit``, and its kind."""
-        said = {n: v for n, v in self.options.items() if n in self._of_fit()}
-        return {"kind": self.reads, **_SETTINGS.get(self.kind, {}), **said}
+        known = {**_SETTINGS.get(self.kind, {}), **self.options}
+        return {"kind": self.reads, **{n: v for n, v in known.items() if n in self._of_fit()}}
 
     def encoder(self, preprocessor: Preprocessor) -> dict[str, Any]:
         """Kind and options for `fuseloom.models.build_model`.
@@ -101,7 +101,7 @@ _BEHIND = {"identity": "embedding", "projection": "embedding", "timm": "image", 
 """Encoder -> preprocessor, where they are not called the same."""
 _FROZEN = {"timm": "image-features", "hf": "text-features"}
 """Pretrained encoder -> preprocessor that holds it, where it is not trained."""
-_SETTINGS: Mapping[str, Mapping[str, Value]] = {"timm": {"size": 224}}
+_SETTINGS: Mapping[str, Mapping[str, Value]] = {"timm": {"size": 224, "frames": 1}}
 """Encoder -> settings of the preprocessing, where they are not its own defaults."""
 
 

@@ -2,6 +2,7 @@
 
 from fuseloom.data.av_digits import AVDigits, make_av_digits
 from fuseloom.data.checks import CheckResult, Finding, check
+from fuseloom.data.crema_d import read_crema_d
 from fuseloom.data.dataset import (
     Audio,
     Dataset,
@@ -15,9 +16,12 @@ from fuseloom.data.dataset import (
     Text,
 )
 from fuseloom.data.description import Description, describe
+from fuseloom.data.imbalanced import Imbalanced, make_imbalanced
 from fuseloom.data.interactions import Interactions, make_interactions
+from fuseloom.data.kinetics_sounds import read_kinetics_sounds
 from fuseloom.data.loading import load, read_rows
-from fuseloom.data.media import Sound
+from fuseloom.data.media import Frames, Sound
+from fuseloom.data.mosei import read_mosei
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.preprocessing import Preprocessor, encode, fit_preprocessors
 from fuseloom.data.splits import make_splits
@@ -37,7 +41,9 @@ __all__ = [
     "Description",
     "Embedding",
     "Finding",
+    "Frames",
     "Image",
+    "Imbalanced",
     "Interactions",
     "ModalitySpec",
     "Preprocessor",
@@ -55,11 +61,15 @@ __all__ = [
     "fit_preprocessors",
     "load",
     "make_av_digits",
+    "make_imbalanced",
     "make_interactions",
     "make_splits",
     "make_views",
     "preprocessors_from_state",
     "preprocessors_state",
+    "read_crema_d",
+    "read_kinetics_sounds",
+    "read_mosei",
     "read_rows",
     "schema_from_state",
     "schema_state",

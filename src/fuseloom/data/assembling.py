@@ -57,6 +57,8 @@ def labelled_rows(source: Source, schema: Schema, *, notes: list[str]) -> Datase
         split=None if split is None else split[kept],
         folds=tuple(fold[kept] for fold in folds),
         groups=None if groups is None else groups[kept],
+        labels={name: cells[kept] for name, cells in source.labels.items()},
+        grouping=source.grouping,
     )
 
 

@@ -199,6 +199,10 @@ class Dataset:
     folds: Sequence[NDArray[np.str_]] = ()
     groups: NDArray[np.object_] | None = None
     """What must not be divided between splits: the speaker, the patient, the page."""
+    labels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Columns ``[N]`` of the source that describe rows and are never inputs, such as a stated quality."""
+    grouping: str | None = None
+    """The one of them that no two splits should share, where nobody asked for groups."""
     set_aside: Sequence[SetAside] = ()
     notes: Sequence[str] = ()
 

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from fuseloom.data.cells import Cells, is_missing
 from fuseloom.data.dataset import Audio, Dataset, Embedding, Image, Modality, Series, Table, Text
-from fuseloom.data.media import ArchivePart, read_audio, read_image, read_item, shown_item
+from fuseloom.data.media import (
+    ArchivePart,
+    Frames,
+    frames_of,
+    read_audio,
+    read_image,
+    read_item,
+    shown_item,
+)
 from fuseloom.tasks import infer_task
 
 __all__ = ["Description", "Inferred", "PartDescription", "Range", "describe"]
@@ -195,13 +203,17 @@ def _files(name: str, modality: Image | Audio) -> PartDescription:
         kind=modality.kind,
         shape=_sizes(shown) if isinstance(modality, Image) else _lengths(shown),
         missing=len(modality) - len(there),
-        examples=tuple(shown_item(i) for i in there[:_EXAMPLES] if isinstance(i, Path | ArchivePart)),
+        examples=tuple(
+            shown_item(i) for i in there[:_EXAMPLES] if isinstance(i, Path | ArchivePart | Frames)
+        ),
     )
 
 
 def _sizes(items: Sequence[Any]) -> str:
-    shapes = [read_item(read_image, item).shape for item in items]
-    return " x ".join(_span([shape[axis] for shape in shapes]) for axis in (1, 0)) + " pixels"
+    frames = [len(frames_of(item)) for item in items]
+    shapes = [read_item(read_image, frames_of(item)[0]).shape for item in items]
+    many = "" if set(frames) <= {1} else f"{_span(frames)} frames of "
+    return many + " x ".join(_span([shape[axis] for shape in shapes]) for axis in (1, 0)) + " pixels"
 
 
 def _lengths(items: Sequence[Any]) -> str:

@@ -13,6 +13,7 @@ from fuseloom.data.arrays import read_archive, read_folder, read_mapping
 from fuseloom.data.assembling import labelled_rows, unlabelled_rows
 from fuseloom.data.dataset import Dataset, Schema
 from fuseloom.data.frames import is_frame, read_frame
+from fuseloom.data.groups import divided_notes
 from fuseloom.data.media import reason_of
 from fuseloom.data.named import EMBEDDED, list_sets, read_named, recognised
 from fuseloom.data.options import ReadOptions
@@ -46,7 +47,7 @@ _READERS: Mapping[str, Callable[[Path], Source]] = {
 
 
 def load(
-    source: "str | os.PathLike[str] | Mapping[str, Any] | pd.DataFrame | None" = None,
+    source: "str | os.PathLike[str] | Mapping[str, Any] | pd.DataFrame | Source | None" = None,
     options: ReadOptions = _INFERRED,
     *,
     target: str | NDArray[Any] | Tensor | Sequence[object] | None = None,
@@ -55,8 +56,8 @@ def load(
 
     Args:
         source: A CSV, TSV, JSONL, Parquet or ``.npz`` file, a folder of arrays or of a published set,
-            WebDataset shards, a mapping of arrays and lists, a data frame, or the name of an embedded set (by
-            default the digits).
+            WebDataset shards, a mapping of arrays and lists, a data frame, the name of an embedded set (by
+            default the digits), or what a reader of a published set gave.
         options: What is not to be inferred.
         target: Name of the target, or its values where the source is a mapping or a data frame.
 
@@ -77,11 +78,12 @@ def load(
         opened = _with_target(opened, target, in_memory=not isinstance(source, str | os.PathLike | None))
         options = replace(options, target=_GIVEN)
     schema, notes = plan(opened, options)
-    return labelled_rows(opened, schema, notes=notes)
+    rows = labelled_rows(opened, schema, notes=notes)
+    return replace(rows, notes=(*rows.notes, *divided_notes(rows)))
 
 
 def read_rows(
-    source: "str | os.PathLike[str] | Mapping[str, Any] | pd.DataFrame | None", schema: Schema
+    source: "str | os.PathLike[str] | Mapping[str, Any] | pd.DataFrame | Source | None", schema: Schema
 ) -> Dataset:
     """Read new rows the way a schema says, for prediction.
 
@@ -95,8 +97,8 @@ def read_rows(
 
 
 def _opened(source: object, *, target: str | None) -> Source:
-    if source is None:
-        return read_named("digits")
+    if source is None or isinstance(source, Source):
+        return read_named("digits") if source is None else source
     if is_frame(source):
         return read_frame(source)
     if isinstance(source, Mapping):
@@ -116,10 +118,10 @@ def _from_path(text: str, *, target: str | None) -> Source:
     try:
         if is_shards(path):
             return read_shards(path)
-        if path.is_dir():
-            published = recognised(path)
-            return published.read(path) if published is not None else read_folder(path, target=target)
-        return _from_file(path, text, target=target)
+        published = recognised(path)
+        if published is not None:
+            return published.read(path)
+        return read_folder(path, target=target) if path.is_dir() else _from_file(path, text, target=target)
     except OSError as error:
         raise DataError(
             f"source must be a file or folder that can be read, got {path.name!r}: {reason_of(error)}."

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGE", "mapped", "taken"]
+__all__ = ["LARGE", "mapped", "room", "taken"]
 
 LARGE = 2**30
 """Bytes above which an array is kept in a file, 1 GiB."""
@@ -19,6 +19,23 @@ def mapped(file: Path) -> NDArray[Any]:
     """The array of a ``.npy`` file, read as it is needed; what is written to it stays in memory."""
     values: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
     return values
+
+
+def room(shape: tuple[int, ...], *, large: int = LARGE) -> NDArray[np.float32]:
+    """Zeros to be filled: in memory, or in a file without a name where they are many.
+
+    Args:
+        shape: Of the array.
+        large: Bytes above which it is a file.
+
+    Example:
+        >>> room((2, 3)).sum()
+        np.float32(0.0)
+    """
+    if np.prod(shape, dtype=np.int64) * 4 <= large:
+        return np.zeros(shape, dtype=np.float32)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
 
 
 def taken(values: NDArray[Any], rows: NDArray[np.intp] | slice, *, large: int = LARGE) -> NDArray[Any]:

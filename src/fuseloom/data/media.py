@@ -1,7 +1,7 @@
 """Pictures and recordings: what an item of one may be, and how it is read.
 
 An item is a path, the bytes of a file, a part of an archive, or an array: pixels ``[H, W]`` or ``[H, W, C]``,
-samples ``[S]`` or ``[S, C]`` with their rate.
+samples ``[S]`` or ``[S, C]`` with their rate. Frames of a video are pictures one after another.
 """
 
 import io
@@ -17,7 +17,10 @@ from fuseloom.errors import DataError, MissingExtraError
 
 __all__ = [
     "ArchivePart",
+    "Frames",
     "Sound",
+    "even_places",
+    "frames_of",
     "is_audio_name",
     "is_image_name",
     "read_audio",
@@ -61,6 +64,28 @@ class Sound:
     rate: int
 
 
+@dataclass(frozen=True)
+class Frames:
+    """Pictures of one row in the order of time, each an item of its own; at least one."""
+
+    pictures: tuple[Any, ...]
+
+
+def frames_of(item: Any) -> tuple[Any, ...]:
+    """The pictures of an item, of which most have one."""
+    return item.pictures if isinstance(item, Frames) else (item,)
+
+
+def even_places(count: int, wanted: int) -> list[int]:
+    """The middles of as many equal parts of ``count`` things; some twice where there are fewer.
+
+    Example:
+        >>> even_places(9, 3), even_places(4, 1), even_places(2, 3)
+        ([1, 4, 7], [2], [0, 1, 1])
+    """
+    return [(2 * part + 1) * count // (2 * wanted) for part in range(wanted)]
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file of that name is a picture, by its ending."""
     return name.lower().endswith(_IMAGE_ENDS)
@@ -74,12 +99,15 @@ def is_audio_name(name: str) -> bool:
 def read_image(item: Any) -> NDArray[np.uint8]:
     """Pixels ``[H, W, 3]`` of any picture, upright and in RGB; transparency is laid on white.
 
-    Sixteen-bit grey is scaled to eight; of an animation the first frame is read.
+    Sixteen-bit grey is scaled to eight; of an animation the first frame is read. `Frames` are laid side by
+    side.
 
     Raises:
         DataError: there is no such file, or it is not a whole picture.
         MissingExtraError: Pillow is not installed.
     """
+    if isinstance(item, Frames):
+        return _strip([read_item(read_image, picture) for picture in item.pictures])
     if isinstance(item, np.ndarray):
         return _as_pixels(item)
     try:
@@ -142,6 +170,10 @@ def shown_item(item: Any) -> str:
     """A name for messages."""
     if isinstance(item, ArchivePart):
         return f"{item.path.name}:{item.name}"
+    if isinstance(item, Frames):
+        first = item.pictures[0]
+        folder = f"{first.parent.name}/" if isinstance(first, Path) else ""
+        return f"{folder}{shown_item(first)} and {len(item.pictures) - 1} more"
     return item.name if isinstance(item, Path) else type(item).__name__.lower()
 
 
@@ -204,6 +236,11 @@ def _opened(item: Any) -> BinaryIO:
         return path.open("rb")
     except FileNotFoundError:
         raise DataError("no such file") from None
+
+
+def _strip(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    high = max(len(pixels) for pixels in pictures)
+    return np.concatenate([np.pad(p, ((0, high - len(p)), (0, 0), (0, 0))) for p in pictures], axis=1)
 
 
 def _check_pixels(width: int, height: int) -> None:

@@ -1,12 +1,13 @@
 """The embedded sets by name, the published ones by the files in their folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fuseloom.data import av_digits, mfeat, mosi
+from fuseloom.data import av_digits, crema_d, kinetics_sounds, mfeat, mosei, mosi
 from fuseloom.data.digits import read_digits
+from fuseloom.data.imbalanced import read_imbalanced
 from fuseloom.data.interactions import NAMED_SETTINGS, read_interactions
 from fuseloom.data.reviews import read_reviews
 from fuseloom.data.source import Source
@@ -23,10 +24,19 @@ class PublishedSet:
     files: tuple[str, ...]
     """What the folder holds; by these it is recognised."""
     read: Callable[[Path], Source]
+    holds: Callable[[Iterable[bool]], bool] = all
+    """Whether the folder has all of them, or ``any``: then each file is a set by itself."""
+
+    def is_at(self, path: Path) -> bool:
+        """Whether a folder, or file, is this set."""
+        if path.is_file():
+            return self.holds is any and path.name in self.files
+        return self.holds((path / file).exists() for file in self.files)
 
 
 EMBEDDED: Mapping[str, Callable[[], Source]] = {
     "digits": read_digits,
+    "imbalanced": read_imbalanced,
     "reviews": read_reviews,
     **{name: partial(read_interactions, name) for name in NAMED_SETTINGS},
     "views": read_views,
@@ -35,6 +45,9 @@ EMBEDDED: Mapping[str, Callable[[], Source]] = {
 
 _IN_FOLDERS = {
     "av-digits": PublishedSet(files=av_digits.FILES, read=av_digits.read_av_digits),
+    "crema-d": PublishedSet(files=crema_d.FILES, read=crema_d.read_crema_d),
+    "kinetics-sounds": PublishedSet(files=kinetics_sounds.FILES, read=kinetics_sounds.read_kinetics_sounds),
+    "mosei": PublishedSet(files=mosei.FILES, read=mosei.read_mosei, holds=any),
     "mfeat": PublishedSet(files=mfeat.FILES, read=mfeat.read_mfeat),
     "mosi": PublishedSet(files=mosi.FILES, read=mosi.read_mosi),
 }
@@ -45,15 +58,14 @@ def list_sets() -> list[str]:
 
     Example:
         >>> list_sets()[:3]
-        ['av-digits', 'digits', 'interactions']
+        ['av-digits', 'crema-d', 'digits']
     """
     return sorted([*EMBEDDED, *_IN_FOLDERS])
 
 
-def recognised(folder: Path) -> PublishedSet | None:
-    """The published set whose files a folder holds, if any."""
-    sets = _IN_FOLDERS.values()
-    return next((one for one in sets if all((folder / file).is_file() for file in one.files)), None)
+def recognised(path: Path) -> PublishedSet | None:
+    """The published set whose files a folder holds, or which the file is, if any."""
+    return next((one for one in _IN_FOLDERS.values() if one.is_at(path)), None)
 
 
 def read_named(name: str) -> Source:

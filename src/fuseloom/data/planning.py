@@ -70,7 +70,7 @@ def plan(source: Source, options: ReadOptions) -> tuple[Schema, list[str]]:
     folds = _fold_columns(source, options)
     split = options.split_column
     if split is None and not folds:
-        split = _found_split(source, free)
+        split = _found_split(source, options, free)
     row_id = options.id_column if options.id_column is not None else _found_id(source, free, split)
     roles = {
         "split_column": split,
@@ -183,8 +183,8 @@ def _fold_columns(source: Source, options: ReadOptions) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _found_split(source: Source, free: Mapping[str, Cells]) -> str | None:
-    if source.split_column is not None:
+def _found_split(source: Source, options: ReadOptions, free: Mapping[str, Cells]) -> str | None:
+    if source.split_column is not None and options.kinds.get(source.split_column) != "ignore":
         return source.split_column
     named = (name for name in free if name.lower() == "split")
     return next((n for n in named if all(str(cell).lower() in SPLIT_WORDS for cell in free[n])), None)

@@ -35,6 +35,8 @@ class Source:
     """The target where the format itself says it; so for the next two."""
     target_kind: Literal["number", "category"] | None = None
     split_column: str | None = None
+    grouping: str | None = None
+    """The label that no two splits should share, such as the speaker; kept together only where asked for."""
     decimal_comma: bool = False
     set_aside: tuple[SetAside, ...] = ()
     """Rows that are not in the columns and arrays."""

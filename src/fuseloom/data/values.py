@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fuseloom.data.cells import Cells, from_objects
 from fuseloom.data.dataset import Audio, Embedding, Image, Modality, Series
-from fuseloom.data.media import ArchivePart, Sound, is_audio_name, is_image_name
+from fuseloom.data.media import ArchivePart, Frames, Sound, is_audio_name, is_image_name
 from fuseloom.data.ragged import Problems, padded, stacked
 from fuseloom.errors import DataError
 
@@ -128,7 +128,7 @@ def _as_array(name: str, value: object) -> NDArray[Any]:
 
 
 def _is_item(value: object) -> bool:
-    return isinstance(value, Sound | ArchivePart | np.ndarray | torch.Tensor) or (
+    return isinstance(value, Sound | ArchivePart | Frames | np.ndarray | torch.Tensor) or (
         isinstance(value, list) and bool(value) and isinstance(value[0], list)
     )
 
@@ -156,7 +156,9 @@ def _is_part(item: object, matches: Callable[[str], bool]) -> bool:
 
 
 def _is_picture(item: object) -> bool:
-    return isinstance(item, np.ndarray) and (item.ndim == 3 or (item.ndim == 2 and item.dtype == np.uint8))
+    return isinstance(item, Frames) or (
+        isinstance(item, np.ndarray) and (item.ndim == 3 or (item.ndim == 2 and item.dtype == np.uint8))
+    )
 
 
 def _of_array(name: str, value: NDArray[Any]) -> Embedding | Image:

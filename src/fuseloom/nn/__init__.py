@@ -20,6 +20,7 @@ from fuseloom.nn.quantile import below_quantile, masked_quantile, nearest_fracti
 from fuseloom.nn.reinforce import Reinforce
 from fuseloom.nn.routing import route
 from fuseloom.nn.score import ScorePredictor
+from fuseloom.nn.spectrogram import kaldi_filterbank, log_spectrogram
 from fuseloom.nn.token_scores import TOKEN_SCORES, TokenScore, first_token_attention
 from fuseloom.nn.transformer import (
     SinusoidalPositions,
@@ -60,8 +61,10 @@ __all__ = [
     "entropy",
     "first_token_attention",
     "gumbel",
+    "kaldi_filterbank",
     "linear_each",
     "log_mel",
+    "log_spectrogram",
     "masked_average",
     "masked_group_norm",
     "masked_last",

@@ -3,7 +3,9 @@ import pytest
 from PIL import Image as Picture
 
 from fuseloom.data.dataset import Image
+from fuseloom.data.media import Frames
 from fuseloom.data.preprocessing import ImagePreprocessor
+from fuseloom.errors import OptionError
 
 
 def pictures(*items: np.ndarray | None) -> Image:
@@ -54,3 +56,28 @@ def test_training_rows_without_a_picture_still_give_a_size() -> None:
     fitted = ImagePreprocessor.fit(pictures(None, blank(30, 30)), np.array([0]))
     assert fitted.apply(pictures(None))[0].shape == (1, 3, 8, 8)
     assert fitted.encoder_options() == {"channels": 3}
+
+
+def test_frames_are_spread_evenly_and_stand_behind_one_another() -> None:
+    film = Frames(tuple(blank(8, 8, shade) for shade in (10, 20, 30, 40, 50)))
+    modality = pictures(film, blank(8, 8, 70), None)
+    fitted = ImagePreprocessor.fit(modality, np.arange(3), frames=3)
+    values, mask = fitted.apply(modality)
+    assert values.shape == (3, 9, 8, 8)
+    assert values[:, ::3, 0, 0].tolist() == [[10, 30, 50], [70, 70, 70], [0, 0, 0]]
+    assert mask.tolist() == [True, True, False]
+    assert fitted.encoder_options() == {"channels": 9}
+
+
+def test_all_frames_are_taken_unless_fewer_are_asked_for() -> None:
+    film = Frames(tuple(blank(8, 8, shade) for shade in (10, 20, 30)))
+    modality = pictures(film, blank(8, 8), Frames((blank(8, 8),) * 5))
+    assert ImagePreprocessor.fit(modality, np.arange(2)).frames == 3
+    one = ImagePreprocessor.fit(modality, np.arange(2), frames=1)
+    assert one.apply(modality)[0][0, :, 0, 0].tolist() == [20, 20, 20]
+    with pytest.raises(OptionError, match=r"frames must be at least 1, got 0\."):
+        ImagePreprocessor.fit(modality, np.arange(2), frames=0)
+
+
+def test_a_state_from_before_there_were_frames_is_of_one() -> None:
+    assert ImagePreprocessor.from_state({"notes": [], "size": 8}) == ImagePreprocessor(size=8, frames=1)

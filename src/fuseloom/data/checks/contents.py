@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fuseloom.data.dataset import Audio, Dataset, Embedding, Image, Modality, Series, Table, Text
-from fuseloom.data.media import ArchivePart, Sound, reason_of, shown_item
+from fuseloom.data.media import ArchivePart, Sound, frames_of, reason_of, shown_item
 from fuseloom.errors import DataError
 
 __all__ = ["Contents", "contents"]
@@ -68,8 +68,12 @@ def _encoded(text: str | None) -> bytes | None:
 
 
 def _item(modality: Image | Audio, row: int) -> bytes | None:
-    item: Any = modality.items[row]
-    if item is None or isinstance(item, bytes):
+    item = modality.items[row]
+    return None if item is None else b"".join(map(_content, frames_of(item)))
+
+
+def _content(item: Any) -> bytes:
+    if isinstance(item, bytes):
         return item
     if isinstance(item, np.ndarray):
         return repr((item.shape, item.dtype)).encode() + item.tobytes()

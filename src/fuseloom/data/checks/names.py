@@ -7,7 +7,7 @@ from typing import Any
 
 from fuseloom.data.checks._finding import Finding
 from fuseloom.data.dataset import Audio, Dataset, Image
-from fuseloom.data.media import ArchivePart
+from fuseloom.data.media import ArchivePart, Frames
 
 __all__ = ["find_misaligned"]
 
@@ -54,4 +54,7 @@ def _between(dataset: Dataset, names: dict[str, list[str | None]]) -> Iterator[F
 
 
 def _stem(item: Any) -> str | None:
+    """What a file is called without its ending; of frames it is what their folder is called."""
+    if isinstance(item, Frames):
+        return item.pictures[0].parent.name if isinstance(item.pictures[0], Path) else None
     return Path(item.name).stem if isinstance(item, Path | ArchivePart) else None

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fuseloom.data.checks._finding import Finding
 from fuseloom.data.checks.copies import given_splits
 from fuseloom.data.dataset import Dataset
+from fuseloom.data.groups import divided, groups_of, kept_apart
 from fuseloom.tasks import infer_task
 
 __all__ = ["find_uneven"]
@@ -56,15 +57,14 @@ def _untrained(dataset: Dataset, classes: NDArray[np.str_]) -> Iterator[Finding]
 
 
 def _groups(dataset: Dataset) -> Iterator[Finding]:
-    if dataset.groups is None:
+    if (groups := groups_of(dataset)) is None:
         return
-    parted = []
-    for place, split in given_splits(dataset).items():
-        found: dict[str, set[str]] = {}
-        for group, part in zip(dataset.groups.tolist(), split.tolist(), strict=True):
-            found.setdefault(str(group), set()).add(part)
-        parted += [f"{place}{g} ({', '.join(sorted(p))})" for g, p in sorted(found.items()) if len(p) > 1]
-    if parted:
+    parted = [
+        f"{place}{group} ({', '.join(parts)})"
+        for place, split in given_splits(dataset).items()
+        for group, parts in divided(groups, split).items()
+    ]
+    if parted and dataset.groups is not None:
         yield Finding(
             severity="error",
             kind="groups-across-splits",
@@ -72,4 +72,13 @@ def _groups(dataset: Dataset) -> Iterator[Finding]:
             where=tuple(parted),
             count=len(parted),
             advice="Leave the split column out to have groups split, or mend the split.",
+        )
+    elif parted:
+        yield Finding(
+            severity="warning",
+            kind="groups-across-splits",
+            what=f"of {dataset.grouping!r} stand in two splits: scores say nothing of new ones",
+            where=tuple(parted),
+            count=len(parted),
+            advice=f"For a split between them: {kept_apart(dataset)}.",
         )

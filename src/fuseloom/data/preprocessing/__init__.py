@@ -16,6 +16,7 @@ from fuseloom.data.preprocessing.features import ImageFeatures, TextFeatures
 from fuseloom.data.preprocessing.given import GivenPreprocessor
 from fuseloom.data.preprocessing.image import ImagePreprocessor
 from fuseloom.data.preprocessing.series import SeriesPreprocessor
+from fuseloom.data.preprocessing.spectrogram import FilterbankPreprocessor, SpectrogramPreprocessor
 from fuseloom.data.preprocessing.store import Store
 from fuseloom.data.preprocessing.table import TablePreprocessor
 from fuseloom.data.preprocessing.text import TextPreprocessor
@@ -27,11 +28,13 @@ __all__ = [
     "AudioPreprocessor",
     "EmbeddingPreprocessor",
     "Encoded",
+    "FilterbankPreprocessor",
     "GivenPreprocessor",
     "ImageFeatures",
     "ImagePreprocessor",
     "Preprocessor",
     "SeriesPreprocessor",
+    "SpectrogramPreprocessor",
     "Store",
     "TablePreprocessor",
     "TextFeatures",
@@ -46,10 +49,12 @@ PREPROCESSORS: Mapping[str, type[Preprocessor]] = {
     for cls in (
         AudioPreprocessor,
         EmbeddingPreprocessor,
+        FilterbankPreprocessor,
         ImageFeatures,
         GivenPreprocessor,
         ImagePreprocessor,
         SeriesPreprocessor,
+        SpectrogramPreprocessor,
         TablePreprocessor,
         TextFeatures,
         TextPreprocessor,

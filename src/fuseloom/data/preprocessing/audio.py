@@ -15,7 +15,7 @@ from fuseloom.data.preprocessing._base import Encoded, Preprocessor, moments, st
 from fuseloom.errors import MissingExtraError
 from fuseloom.nn.mel import log_mel
 
-__all__ = ["AudioPreprocessor"]
+__all__ = ["AudioPreprocessor", "resampled"]
 
 _LOOKED_AT = 512
 _LONGEST_S = 20.0
@@ -82,7 +82,7 @@ class AudioPreprocessor(Preprocessor):
         counts = np.zeros(len(modality), dtype=np.intp)
         for row, item in enumerate(modality.items):
             if item is not None:
-                wave = _resampled(*read_item(read_audio, item), to=self.rate)[: self.samples]
+                wave = resampled(*read_item(read_audio, item), to=self.rate)[: self.samples]
                 waves[row, : len(wave)], counts[row] = wave, len(wave)
         values = log_mel(torch.from_numpy(waves), self.rate, num_mels=self.mels, hop_s=_HOP_S).numpy()
         frames = np.where(counts > 0, 1 + counts // round(_HOP_S * self.rate), 0)
@@ -94,7 +94,17 @@ def _length(item: Any) -> tuple[int, int]:
     return len(wave), rate
 
 
-def _resampled(wave: NDArray[np.float32], rate: int, *, to: int) -> NDArray[np.float32]:
+def resampled(wave: NDArray[np.float32], rate: int, *, to: int) -> NDArray[np.float32]:
+    """The sound at another rate, by a polyphase filter.
+
+    Args:
+        wave: Samples ``[S]``.
+        rate: How many there are per second.
+        to: How many there shall be.
+
+    Raises:
+        MissingExtraError: the rates differ, and SciPy is not installed.
+    """
     if rate == to:
         return wave
     try:

@@ -112,8 +112,8 @@ class ImageFeatures(_Features):
         pretrained: bool = True,
         size: int = 224,
     ) -> Self:
-        """Read the model; ``size`` is that of the pictures it gets."""
-        raw = ImagePreprocessor.fit(modality, rows, size=size)
+        """Read the model; ``size`` is that of the pictures it gets, of several frames the middle one."""
+        raw = ImagePreprocessor.fit(modality, rows, size=size, frames=1)
         return cls._fitted(raw, {"model": model, "output": output, "pretrained": pretrained})
 
 

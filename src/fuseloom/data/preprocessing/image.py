@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.data.dataset import Image
-from fuseloom.data.media import read_image, read_item
+from fuseloom.data.media import even_places, frames_of, read_image, read_item
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor
-from fuseloom.errors import MissingExtraError
+from fuseloom.errors import MissingExtraError, OptionError
 
 __all__ = ["ImagePreprocessor"]
 
@@ -19,34 +19,64 @@ _SMALLEST, _LARGEST = 8, 64
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePreprocessor(Preprocessor):
-    """RGB in bytes, ``[N, 3, size, size]``: the shorter side resized, the middle of the longer one kept."""
+    """RGB in bytes, ``[N, 3, size, size]``: the shorter side resized, the middle of the longer one kept.
+
+    Of rows of several frames the channels stand behind one another, ``[N, 3 * frames, size, size]``.
+    """
 
     kind = "image"
     reads = "image"
     rows_at_once: ClassVar[int] = 64
     size: int
+    frames: int = 1
 
     @classmethod
-    def fit(cls, modality: Image, rows: NDArray[np.intp], *, size: int | None = None) -> Self:
-        """Take the size given, or the median shorter side of training pictures, from 8 to 64 pixels."""
+    def fit(
+        cls,
+        modality: Image,
+        rows: NDArray[np.intp],
+        *,
+        size: int | None = None,
+        frames: int | None = None,
+    ) -> Self:
+        """Take what is given, or learn it from training pictures.
+
+        Args:
+            modality: All pictures.
+            rows: Those of training.
+            size: By default the median shorter side, from 8 to 64 pixels.
+            frames: Of each row, spread evenly over its own; 1 is the one in the middle. By default as many as
+                the training row with most of them has.
+
+        Raises:
+            OptionError: fewer than one frame.
+        """
+        there = [modality.items[row] for row in rows if modality.items[row] is not None]
+        if frames is None:
+            frames = max((len(frames_of(item)) for item in there), default=1)
+        if frames < 1:
+            raise OptionError(f"frames must be at least 1, got {frames}.")
         if size is None:
-            there = [row for row in rows if modality.items[row] is not None]
             shown = there[:: max(1, len(there) // _LOOKED_AT)]
-            sides = [min(read_item(read_image, modality.items[row]).shape[:2]) for row in shown]
+            sides = [min(read_item(read_image, frames_of(item)[0]).shape[:2]) for item in shown]
             size = int(np.clip(np.median(sides), _SMALLEST, _LARGEST)) if sides else _SMALLEST
-        return cls(size=size)
+        return cls(size=size, frames=frames)
 
     def apply(self, modality: Image) -> Encoded:
-        """Bytes ``[N, 3, size, size]``, zero where there is no picture, and one mask entry per row."""
-        out = np.zeros((len(modality), 3, self.size, self.size), dtype=np.uint8)
+        """Bytes ``[N, 3 * frames, size, size]``, zero where there is no picture, and a mask entry per row."""
+        out = np.zeros((len(modality), self.frames, 3, self.size, self.size), dtype=np.uint8)
         for row, item in enumerate(modality.items):
             if item is not None:
-                out[row] = _resized(read_item(read_image, item), self.size).transpose(2, 0, 1)
-        return out, np.array([item is not None for item in modality.items], dtype=np.bool_)
+                pictures = frames_of(item)
+                for frame, place in enumerate(even_places(len(pictures), self.frames)):
+                    pixels = read_item(read_image, pictures[place])
+                    out[row, frame] = _resized(pixels, self.size).transpose(2, 0, 1)
+        mask = np.array([item is not None for item in modality.items], dtype=np.bool_)
+        return out.reshape(len(modality), -1, self.size, self.size), mask
 
     def encoder_options(self) -> dict[str, Any]:
         """Number of channels."""
-        return {"channels": 3}
+        return {"channels": 3 * self.frames}
 
 
 def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
