@@ -4,6 +4,7 @@ from fuseloom.models.building import ModelConfig, build_model
 from fuseloom.models.exchange_transformer import ExchangeTransformer
 from fuseloom.models.fusion import FusionModel
 from fuseloom.models.muse import convert_muse_transformer, muse_transformer
+from fuseloom.models.rolling import PatchEncoder, convert_rolling_transformer, rolling_transformer
 from fuseloom.models.routed import RoutedModel
 from fuseloom.models.spec import FusionSpec
 
@@ -12,8 +13,11 @@ __all__ = [
     "FusionModel",
     "FusionSpec",
     "ModelConfig",
+    "PatchEncoder",
     "RoutedModel",
     "build_model",
     "convert_muse_transformer",
+    "convert_rolling_transformer",
     "muse_transformer",
+    "rolling_transformer",
 ]

@@ -15,6 +15,8 @@ CASES = sorted(HOME.glob("*/*.json"))
 MANY = 50
 UNUSED = {("batchpid_forward__c2_b8", "input.y"), ("vit_unimodal_audio", "input.v")}
 """Inputs that the official call is given and does not use."""
+OUTSIDE = {"rollingq/full_sum"}
+"""Kinds without a case here, as a system has 1.4 MB at most: only `goldens_dir` has them."""
 INEXACT = {"muse/ct"}
 """Kinds with stored values of which no more than rounding is left; `test_muse` says what is known of them."""
 
@@ -39,7 +41,7 @@ def kind_of(case: Path) -> str:
 
 
 def test_every_kind_has_a_case_here() -> None:
-    assert set(map(kind_of, CASES)) == set(RUNNERS)
+    assert set(map(kind_of, CASES)) == set(RUNNERS) - OUTSIDE
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)

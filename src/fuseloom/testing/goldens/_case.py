@@ -31,7 +31,7 @@ __all__ = [
 _EXPECTED = ("output", "mid", "grad")
 _GIVEN = ("weight", "input")
 _MODES = {"eval": False, "train": True}
-_CONFIGURED = {"cases", "coalition_accuracy"}
+_CONFIGURED = {"cases", "coalition_accuracy", "optimiser"}
 """What stands beside ``config`` in a few files: several cases, each with its own, and what is given."""
 # A saturated gradient is all zeros, and max_rel alone would then forbid the last bit of noise.
 _FLOOR = 1e-12
@@ -231,7 +231,15 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise DataError(f"config must be an object, got {header['config']!r}.")
     for name in _CONFIGURED & header.keys():
         header["config"][name] = header[name]
+    if rates := _sample_rates(header.get("info")):
+        header["config"]["sample_rates"] = rates
     return header
+
+
+def _sample_rates(info: object) -> list[Any]:
+    """What is given of recordings where a case says more of them, which is not."""
+    entries = info if isinstance(info, list) else []
+    return [entry["sr"] for entry in entries if isinstance(entry, dict) and "sr" in entry]
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
