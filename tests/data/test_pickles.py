@@ -177,7 +177,9 @@ def test_an_array_that_does_not_fit_together_is_refused(tmp_path: Path, content:
         read_pickle(written(tmp_path / "set.pkl", content))
 
 
-@pytest.mark.parametrize("value", [Plain(), OrderedDict(a=1), {1, 2}, torch.ones(2)], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [Plain(), OrderedDict(a=1), {1, 2}, torch.ones(2)], ids=lambda value: type(value).__name__
+)
 def test_other_objects_are_refused(tmp_path: Path, value: object) -> None:
     with pytest.raises(DataError, match="must hold arrays in plain containers, got"):
         read_pickle(written(tmp_path / "set.pkl", pickle.dumps(value)))
