@@ -197,6 +197,7 @@ def marks(clause: Clause) -> list[pytest.MarkDecorator]:
     return [*found, no_gpu] if "gpu" in clause.marks else found
 
 
+@pytest.mark.no_cover  # thousands of tests; the parts' own tests run the same lines
 @pytest.mark.parametrize(("one", "clause"), runs())
 def test_the_contract_holds(one: Case, clause: Clause) -> None:
     clause(one)

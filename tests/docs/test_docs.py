@@ -102,8 +102,8 @@ def test_console_examples_run(page: Path, workplace: Path) -> None:
     run_commands(commands(*blocks(page, "console")), workplace)
 
 
-@pytest.mark.long
-@pytest.mark.timeout(900)  # a minute and a half of work, in many processes
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # two minutes of work, in many processes
 @pytest.mark.parametrize("page", WORKED, ids=lambda page: page.stem)
 def test_a_worked_page_runs_from_top_to_bottom(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
