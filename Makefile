@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-views docs constraints clean
+.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-views docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -44,11 +44,14 @@ demo: $(STAMP) ## Compare fusions on the embedded digits, then predict a few row
 	@$(BIN)/python examples/03_rows_to_predict.py runs/demo-rows.csv
 	@$(BIN)/fuseloom predict runs/demo runs/demo-rows.csv
 
-test: lint docs shapes ## Everything but the slow tests: what CI runs
+test: checks ## Everything but the slow tests: what CI runs
 	@$(PYTEST) -m "not slow"
 
-test-all: lint docs shapes ## The same with the slow tests
+test-all: checks ## The same with the slow tests
 	@$(PYTEST)
+
+checks: $(STAMP) ## Lint, documentation and shapes, side by side
+	@$(MAKE) --no-print-directory --output-sync=target -j $(JOBS) lint docs shapes
 
 lint: $(STAMP) ## Format, style, types, layers, spelling
 	$(BIN)/ruff format --check .

@@ -17,12 +17,6 @@ settings.register_profile("fuseloom", derandomize=True, deadline=None, database=
 settings.load_profile("fuseloom")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that no process is left alone with one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _few_resamples() -> Iterator[None]:
     """Comparisons are made in a hundred tests: their intervals of information need not be fine."""
