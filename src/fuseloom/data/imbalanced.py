@@ -1,17 +1,16 @@
 """An easy and a hard modality of varying quality, and what no classifier of them can exceed."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fuseloom.data.generated import GeneratedRows, even_classes, generated_source, in_splits
 from fuseloom.data.source import Source
-from fuseloom.data.values import embedding
 from fuseloom.errors import ModalityError, OptionError
 
 __all__ = ["Imbalanced", "make_imbalanced", "read_imbalanced"]
@@ -20,7 +19,6 @@ Doubles = NDArray[np.float64]
 
 _MODALITIES = ("easy", "hard")
 _CLASSES = ("minus", "plus")
-_SPLIT_SHARES = {"train": 0.6, "valid": 0.2, "test": 0.2}
 _CLEAN_ACCURACY = 0.9
 _SHARE_RIGHT = (1 + math.sqrt(2 * _CLEAN_ACCURACY - 1)) / 2
 """How often each of two signs must be right for their product to be so nine times in ten."""
@@ -33,31 +31,13 @@ _LEVELS, _DRAWS = 32, 48
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Imbalanced(Mapping[str, NDArray[Any]]):
-    """Rows of two modalities; a mapping that `fuseloom.compare` and `fuseloom.data.load` take as it is.
+class Imbalanced(GeneratedRows):
+    """Rows of two modalities ``easy`` and ``hard`` of tokens ``[N, T, width]``; ``plus`` or ``minus``."""
 
-    Its entries are ``easy``, ``hard``, ``target`` and ``split``.
-    """
-
-    streams: Mapping[str, NDArray[np.float32]]
-    """Modality name -> tokens ``[N, T, width]``."""
-    target: NDArray[np.object_]
-    """``plus`` or ``minus`` ``[N]``."""
-    split: NDArray[np.object_]
-    """``train``, ``valid`` or ``test`` ``[N]``; in each both classes are equally frequent."""
     quality: Mapping[str, Doubles]
     """Modality name -> how much of each row is left of what it shows, from 0 to 1 ``[N]``; never an input."""
     imbalance: float
     noise: float
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return {**self.streams, "target": self.target, "split": self.split}[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([*self.streams, "target", "split"])
-
-    def __len__(self) -> int:
-        return len(self.streams) + 2
 
     def best_accuracy(self, *modalities: str) -> float:
         """Expected accuracy that no classifier of these modalities (by default both) can exceed.
@@ -140,8 +120,8 @@ def make_imbalanced(
     """
     _check_options(num_rows, imbalance, noise, num_tokens=num_tokens, width=width)
     generator = np.random.default_rng(seed)
-    split = _splits(num_rows)
-    sign = (2 * _classes(split, generator) - 1).astype(np.float64)
+    split = in_splits(num_rows)
+    sign = (2 * even_classes(split, 2, generator) - 1).astype(np.float64)
     coin = generator.choice([-1.0, 1.0], size=num_rows)
     shown = {
         "easy": _easy_size(imbalance) * sign[:, None],
@@ -167,21 +147,8 @@ def read_imbalanced() -> Source:
     The qualities stand beside the rows as ``quality_easy`` and ``quality_hard``.
     """
     data = make_imbalanced()
-    return Source(
-        name="imbalanced",
-        source_format="imbalanced",
-        ids=[str(row) for row in range(len(data.target))],
-        places=[f"imbalanced row {row}" for row in range(len(data.target))],
-        arrays={name: embedding(name, tokens) for name, tokens in data.streams.items()},
-        labels={
-            "label": data.target,
-            "split": data.split,
-            **{f"quality_{name}": values for name, values in data.quality.items()},
-        },
-        target="label",
-        target_kind="category",
-        split_column="split",
-    )
+    qualities = {f"quality_{name}": values for name, values in data.quality.items()}
+    return generated_source("imbalanced", data, target="label", labels=qualities)
 
 
 def _check_options(num_rows: int, imbalance: float, noise: float, *, num_tokens: int, width: int) -> None:
@@ -199,21 +166,6 @@ def _check_options(num_rows: int, imbalance: float, noise: float, *, num_tokens:
 
 def _easy_size(imbalance: float) -> float:
     return (1 + imbalance) * _EASY_SIZE
-
-
-def _splits(num_rows: int) -> NDArray[np.object_]:
-    ends = np.round(np.cumsum(list(_SPLIT_SHARES.values())) * num_rows)
-    places = np.searchsorted(ends, np.arange(num_rows), side="right")
-    return np.array(list(_SPLIT_SHARES), dtype=object)[places]
-
-
-def _classes(split: NDArray[np.object_], generator: np.random.Generator) -> NDArray[np.int64]:
-    """Both classes equally often in each split, give or take one, in random order."""
-    found = np.empty(len(split), dtype=np.int64)
-    for name in _SPLIT_SHARES:
-        rows = np.flatnonzero(split == name)
-        found[rows] = generator.permutation(np.arange(len(rows)) % 2)
-    return found
 
 
 def _tokens(

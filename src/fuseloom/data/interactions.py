@@ -1,15 +1,15 @@
 """Data whose interactions are known: what each modality says of the label, in bits, and how they say it."""
 
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.data.generated import GeneratedRows, generated_source, in_splits
 from fuseloom.data.source import Source
-from fuseloom.data.values import embedding
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.part import check_dims
 
@@ -27,7 +27,6 @@ Amounts = float | Mapping[tuple[str, ...], float]
 """Bits that all modalities share, or bits per group of them."""
 
 _Kind = Literal["redundant", "unique", "synergistic"]
-_SPLIT_SHARES = {"train": 0.6, "valid": 0.2, "test": 0.2}
 _RESERVED = ("labels", "split", "target")
 _WIDTH = 8
 _NEAREST, _FARTHEST = 0.5, 1.5
@@ -58,31 +57,16 @@ class LabelBit:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Interactions(Mapping[str, NDArray[Any]]):
-    """Rows with known interactions; a mapping that `fuseloom.compare` and `fuseloom.data.load` take as it is.
+class Interactions(GeneratedRows):
+    """Rows with known interactions, of features ``[N, width]``.
 
-    Its entries are the modalities, ``target`` and ``split``.
+    Classes are spelled by their bits: ``r1u0u1s0``.
     """
 
-    streams: Mapping[str, NDArray[np.float32]]
-    """Modality name -> features ``[N, width]``."""
-    target: NDArray[np.object_]
-    """Class of each row ``[N]``, spelled by its bits: ``r1u0u1s0``."""
-    split: NDArray[np.object_]
-    """``train``, ``valid`` or ``test`` ``[N]``; in each the combinations of bits are equally frequent."""
     label_bits: tuple[LabelBit, ...]
     """What the label is made of."""
     label_values: NDArray[np.int64]
     """The label's bits ``[N, K]``, in the order of ``label_bits``."""
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return {**self.streams, "target": self.target, "split": self.split}[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([*self.streams, "target", "split"])
-
-    def __len__(self) -> int:
-        return len(self.streams) + 2
 
     def information(self, *modalities: str) -> float:
         """Mutual information in bits between the label and these modalities together (by default all)."""
@@ -164,7 +148,7 @@ def make_interactions(  # noqa: PLR0913  the keywords are what a person wants to
     return Interactions(
         streams={name: values.astype(np.float32) for name, values in streams.items()},
         target=_spelled(label_bits, label_values),
-        split=_positions(num_rows),
+        split=in_splits(num_rows),
         label_bits=label_bits,
         label_values=label_values,
     )
@@ -177,21 +161,8 @@ def read_interactions(name: str) -> Source:
     """
     data = make_interactions(**NAMED_SETTINGS[name])  # type: ignore[arg-type]
     bits = enumerate(data.label_bits)
-    return Source(
-        name=name,
-        source_format="interactions",
-        ids=[str(row) for row in range(len(data.target))],
-        places=[f"{name} row {row}" for row in range(len(data.target))],
-        arrays={modality: embedding(modality, values) for modality, values in data.streams.items()},
-        labels={
-            **{bit.name: _spelled([bit], data.label_values[:, [place]]) for place, bit in bits},
-            "label": data.target,
-            "split": data.split,
-        },
-        target="label",
-        target_kind="category",
-        split_column="split",
-    )
+    spelled = {bit.name: _spelled([bit], data.label_values[:, [place]]) for place, bit in bits}
+    return generated_source(name, data, target="label", labels=spelled)
 
 
 def _names(modalities: int | Sequence[str]) -> tuple[str, ...]:
@@ -349,12 +320,6 @@ def _spelled(label_bits: Sequence[LabelBit], values: NDArray[np.int64]) -> NDArr
     letters = [bit.kind[0] for bit in label_bits]
     words = ["".join(f"{letter}{bit}" for letter, bit in zip(letters, row, strict=True)) for row in values]
     return np.array(words, dtype=object)
-
-
-def _positions(num_rows: int) -> NDArray[np.object_]:
-    ends = np.round(np.cumsum(list(_SPLIT_SHARES.values())) * num_rows)
-    places = np.searchsorted(ends, np.arange(num_rows), side="right")
-    return np.array(list(_SPLIT_SHARES), dtype=object)[places]
 
 
 def _flip_probability(amount: float) -> float:

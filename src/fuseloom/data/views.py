@@ -1,48 +1,31 @@
 """Two views of a row of tokens: the class is how they pair, which no summary of a view alone can hold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.data.generated import GeneratedRows, even_classes, generated_source, in_splits
 from fuseloom.data.source import Source
-from fuseloom.data.values import embedding
 from fuseloom.errors import OptionError
 
 __all__ = ["Views", "make_views", "read_views"]
 
-_SPLIT_SHARES = {"train": 0.6, "valid": 0.2, "test": 0.2}
 _NEAREST, _FARTHEST = 0.5, 1.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Views(Mapping[str, NDArray[Any]]):
-    """Rows of two views; a mapping that `fuseloom.compare` and `fuseloom.data.load` take as it is.
+class Views(GeneratedRows):
+    """Rows of two views ``a`` and ``b`` of tokens ``[N, T, width]``.
 
-    Its entries are ``a``, ``b``, ``target`` and ``split``.
+    The target is ``shift_<k>``: by how much the second view's symbols are ahead of the first's.
     """
 
-    streams: Mapping[str, NDArray[np.float32]]
-    """View -> tokens ``[N, T, width]``."""
-    target: NDArray[np.object_]
-    """``shift_<k>`` ``[N]``: by how much the second view's symbols are ahead of the first's."""
-    split: NDArray[np.object_]
-    """``train``, ``valid`` or ``test`` ``[N]``; in each the classes are equally frequent."""
     symbols: Mapping[str, NDArray[np.int64]]
     """View -> the symbol that each token shows, ``[N, T]``."""
     num_classes: int
     """Symbols, and classes."""
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return {**self.streams, "target": self.target, "split": self.split}[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([*self.streams, "target", "split"])
-
-    def __len__(self) -> int:
-        return len(self.streams) + 2
 
     @property
     def pooled_accuracy(self) -> float:
@@ -108,8 +91,8 @@ def make_views(
     """
     _check_options(num_rows, num_classes, num_tokens, width)
     generator = np.random.default_rng(seed)
-    split = _splits(num_rows)
-    shift = _classes(split, num_classes, generator)
+    split = in_splits(num_rows)
+    shift = even_classes(split, num_classes, generator)
     row = np.repeat(np.arange(num_classes), num_tokens // num_classes)
     first = generator.permuted(np.tile(row, (num_rows, 1)), axis=1)
     symbols = {"a": first, "b": (first + shift[:, None]) % num_classes}
@@ -124,18 +107,7 @@ def make_views(
 
 def read_views() -> Source:
     """The embedded set ``views``: 2,000 rows of two views of four tokens, two classes."""
-    data = make_views()
-    return Source(
-        name="views",
-        source_format="views",
-        ids=[str(row) for row in range(len(data.target))],
-        places=[f"views row {row}" for row in range(len(data.target))],
-        arrays={name: embedding(name, tokens) for name, tokens in data.streams.items()},
-        labels={"shift": data.target, "split": data.split},
-        target="shift",
-        target_kind="category",
-        split_column="split",
-    )
+    return generated_source("views", make_views(), target="shift", labels={})
 
 
 def _check_options(num_rows: int, num_classes: int, num_tokens: int, width: int) -> None:
@@ -149,23 +121,6 @@ def _check_options(num_rows: int, num_classes: int, num_tokens: int, width: int)
         )
     if width < num_classes:
         raise OptionError(f"width must be at least num_classes={num_classes}, got {width}.")
-
-
-def _splits(num_rows: int) -> NDArray[np.object_]:
-    ends = np.round(np.cumsum(list(_SPLIT_SHARES.values())) * num_rows)
-    places = np.searchsorted(ends, np.arange(num_rows), side="right")
-    return np.array(list(_SPLIT_SHARES), dtype=object)[places]
-
-
-def _classes(
-    split: NDArray[np.object_], num_classes: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Each class as often as any other in each split, give or take the remainder, in random order."""
-    found = np.empty(len(split), dtype=np.int64)
-    for name in _SPLIT_SHARES:
-        rows = np.flatnonzero(split == name)
-        found[rows] = generator.permutation(np.arange(len(rows)) % num_classes)
-    return found
 
 
 def _tokens(
