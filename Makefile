@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-views docs constraints clean
+.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-remedies bench-views docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -90,6 +90,12 @@ bench-digits: $(STAMP) ## How long a comparison of every fusion takes, start to 
 bench-interactions: $(STAMP) ## Which merges find information that only both modalities together hold
 	@$(BIN)/python benchmarks/interactions.py --set interactions-synergy --seeds 2 \
 	  --json benchmarks/results/interactions.json
+
+bench-remedies: $(STAMP) ## What remedies for neglected modalities do, and what they cost; two hours
+	@$(BIN)/python benchmarks/cooperation.py
+	@$(BIN)/python benchmarks/remedies.py imbalanced
+	@$(BIN)/python benchmarks/remedies.py av-digits --folder "$(FUSELOOM_TEST_DATA)/av-digits"
+	@$(BIN)/python benchmarks/pages.py
 
 bench-views: $(STAMP) ## Which methods see how two views pair, which no pooled summary tells
 	@$(BIN)/python benchmarks/two_view.py

@@ -1,4 +1,4 @@
-"""The tables of `docs/measured.md`, from the results that the programs beside this one stored.
+"""Tables of the documentation, from the results that the programs beside this one stored.
 
 python benchmarks/pages.py           # rewrite them
 python benchmarks/pages.py --check   # fail where they are out of step
@@ -11,13 +11,20 @@ from pathlib import Path
 from textwrap import indent
 
 import exchange_tables
+import remedy_tables
 import tables
 
 __all__ = ["main", "renewed"]
 
-PAGE = Path(__file__).parents[1] / "docs" / "measured.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = (DOCS / "measured.md", DOCS / "remedies.md")
 RESULTS = Path(__file__).parent / "results"
-_RENDER = {"exchange": exchange_tables.render}
+_RENDER = {
+    "cooperation": remedy_tables.render_costs,
+    "exchange": exchange_tables.render,
+    "remedies_av_digits": remedy_tables.render,
+    "remedies_imbalanced": remedy_tables.render,
+}
 _MARKED = re.compile(r"<!-- results: (\w+) -->\n.*?<!-- /results -->", re.DOTALL)
 
 
@@ -36,14 +43,16 @@ def _block(found: re.Match[str]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Rewrite the tables, or check them; the status of the process."""
-    text = PAGE.read_text("utf-8")
-    made = renewed(text)
-    if arguments == ["--check"]:
-        if made != text:
-            print("docs/measured.md is out of step with the results. Run: python benchmarks/pages.py")
-        return int(made != text)
-    PAGE.write_text(made, "utf-8")
-    return 0
+    stale = 0
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        made = renewed(text)
+        if made != text and arguments == ["--check"]:
+            print(f"docs/{page.name} is out of step with the results. Run: python benchmarks/pages.py")
+            stale = 1
+        elif made != text:
+            page.write_text(made, "utf-8")
+    return stale
 
 
 if __name__ == "__main__":

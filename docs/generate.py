@@ -1,6 +1,6 @@
-"""The pages of methods with their figures, and the table in README.md, from cards and docstrings.
+"""Pages of methods with their figures, and tables in README.md and remedies.md, from cards and docstrings.
 
-python docs/generate.py           # rewrite them: README.md, methods.md and the folder methods
+python docs/generate.py           # rewrite them: README.md, remedies.md, methods.md and the folder methods
 python docs/generate.py --check   # fail where they are out of step
 """
 
@@ -18,10 +18,12 @@ from typing import Any
 from scenes import figure_of
 
 from fuseloom.registry import FUSION_KINDS, Card, list_names, lookup
+from fuseloom.train.remedies import RemedyCard
 
 README = Path(__file__).parents[1] / "README.md"
 DOCS = Path(__file__).parent
 _MARKED = re.compile(r"(<!-- methods -->\n).*?(<!-- /methods -->)", re.DOTALL)
+_REMEDIES = re.compile(r"(<!-- remedies -->\n).*?(<!-- /remedies -->)", re.DOTALL)
 _ENTRY = re.compile(r"\n(?!``[^:\n]*``[^:\n]*: |\w+: )\s*")
 _CODE = re.compile(r"``(.+?)``")
 _ROLE = re.compile(r":math:`(.+?)`", re.DOTALL)
@@ -65,6 +67,16 @@ def methods_table(link: str) -> str:
     return "\n".join(rows) + "\n"
 
 
+def remedies_table() -> str:
+    """All remedies as a Markdown table."""
+    rows = ["| remedy | what it does | changes | needs | adds to a step |", "|---|---|---|---|---|"]
+    for name in list_names(kind="remedy"):
+        card: RemedyCard = lookup(name, kind="remedy").card
+        touches, needs = ", ".join(card.touches), ", ".join(card.needs) or "nothing"
+        rows.append(f"| `{name}` | {card.summary} | {touches} | {needs} | {card.cost} |")
+    return "\n".join(rows) + "\n"
+
+
 def methods_page() -> str:
     """The overview of all methods."""
     kinds = "\n".join(f"- **{kind}**: {text}" for kind, text in _KINDS.items())
@@ -98,13 +110,18 @@ def figure_file(kind: str, name: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Rewrite what is generated, or check it; the status of the process."""
-    text = README.read_text("utf-8")
-    table = methods_table("docs/methods/{}.md").replace("\\", "\\\\")
-    renewed, found = _MARKED.subn(rf"\1{table}\2", text)
-    if found != 1:
-        print("README.md must hold the methods once between <!-- methods --> and <!-- /methods -->.")
-        return 1
-    wanted = {README: renewed} | {DOCS / path: content for path, content in _generated().items()}
+    page = DOCS / "remedies.md"
+    tables = {
+        README: (_MARKED, methods_table("docs/methods/{}.md")),
+        page: (_REMEDIES, remedies_table()),
+    }
+    wanted = {}
+    for path, (mark, table) in tables.items():
+        wanted[path], found = _renewed(path, mark, table)
+        if found != 1:
+            print(f"{path.name} must hold its table once between two marks: {mark.pattern}")
+            return 1
+    wanted |= {DOCS / path: content for path, content in _generated().items()}
     stale = [path for path, content in wanted.items() if _content(path) != content]
     left_over = sorted(set((DOCS / "methods").glob("*")) - wanted.keys())
     if arguments == ["--check"]:
@@ -117,6 +134,11 @@ def main(arguments: list[str]) -> int:
     for path in left_over:
         path.unlink()
     return 0
+
+
+def _renewed(path: Path, mark: re.Pattern[str], table: str) -> tuple[str, int]:
+    """The text with its table made anew, and how many tables it has."""
+    return mark.subn(lambda found: f"{found[1]}{table}{found[2]}", path.read_text("utf-8"))
 
 
 def _generated() -> dict[str, str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fuseloom.comparison.result import Comparison
     from fuseloom.data.options import ReadOptions
     from fuseloom.models import FusionModel, RoutedModel
-    from fuseloom.registry import Card, card, create, list_fusions, register
+    from fuseloom.registry import Card, card, create, create_remedy, list_fusions, list_remedies, register
     from fuseloom.types import Alignment, Batch, Masks, Streams, Trace
     from fuseloom.workbench import compare
 
@@ -33,7 +33,9 @@ _HOMES = {
     "card": "registry",
     "compare": "workbench",
     "create": "registry",
+    "create_remedy": "registry",
     "list_fusions": "registry",
+    "list_remedies": "registry",
     "register": "registry",
 }
 
@@ -56,7 +58,9 @@ __all__ = [
     "card",
     "compare",
     "create",
+    "create_remedy",
     "list_fusions",
+    "list_remedies",
     "register",
 ]
 

@@ -23,8 +23,10 @@ __all__ = [
     "Rank",
     "card",
     "create",
+    "create_remedy",
     "list_fusions",
     "list_names",
+    "list_remedies",
     "lookup",
     "register",
 ]
@@ -39,6 +41,7 @@ _PACKAGES = {
     "encoder": "fuseloom.encoders",
     "task": "fuseloom.tasks",
     "converter": "fuseloom.models.converters",
+    "remedy": "fuseloom.train.remedies",
 }
 FUSION_KINDS = ("exchange", "merge")
 _registered: dict[str, dict[str, type]] = {kind: {} for kind in _PACKAGES}
@@ -164,10 +167,47 @@ def create(name: str, dims: Mapping[str, int], **options: Any) -> Any:
         8
     """
     cls = lookup(name)
+    _check_options(cls, options)
+    return cls(dims, **options)
+
+
+def _check_options(cls: type, options: Mapping[str, Any]) -> None:
     known = [p for p in inspect.signature(cls).parameters if p != "dims"]
     if unknown := sorted(options.keys() - set(known)):
+        name = cls.name  # type: ignore[attr-defined]
         raise OptionError(f"{name!r} has no option {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
-    return cls(dims, **options)
+
+
+def create_remedy(name: str, **options: Any) -> Any:
+    """Build a remedy for modality imbalance by name.
+
+    Args:
+        name: One of `list_remedies`.
+        options: Its own.
+
+    Raises:
+        UnknownNameError: no such remedy.
+        OptionError: an option that it does not have.
+
+    Example:
+        >>> create_remedy("ogm", alpha=0.3).alpha
+        0.3
+    """
+    cls = lookup(name, kind="remedy")
+    _check_options(cls, options)
+    return cls(**options)
+
+
+def list_remedies(pattern: str = "*") -> list[str]:
+    """Names of remedies for modality imbalance that match a shell-style pattern, without importing any.
+
+    What a remedy claims is on the ``card`` of its class.
+
+    Example:
+        >>> list_remedies("ogm*")
+        ['ogm', 'ogm_ge']
+    """
+    return list_names(pattern, kind="remedy")
 
 
 def list_fusions(pattern: str = "*", *, kind: str | None = None) -> list[str]:

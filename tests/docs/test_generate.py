@@ -34,7 +34,8 @@ def generate(programs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     module = import_module("generate")
     (tmp_path / "docs").mkdir()
     shutil.copytree(ROOT / "docs" / "methods", tmp_path / "docs" / "methods")
-    shutil.copy(ROOT / "docs" / "methods.md", tmp_path / "docs")
+    for page in ("methods.md", "remedies.md"):
+        shutil.copy(ROOT / "docs" / page, tmp_path / "docs")
     shutil.copy(ROOT / "README.md", tmp_path)
     monkeypatch.setattr(module, "README", tmp_path / "README.md")
     monkeypatch.setattr(module, "DOCS", tmp_path / "docs")
@@ -101,7 +102,7 @@ def test_a_readme_without_the_marks_is_refused(
 ) -> None:
     generate.README.write_text("# fuseloom\n", "utf-8")
     assert generate.main([]) == 1
-    assert "must hold the methods once" in capsys.readouterr().out
+    assert "must hold its table once" in capsys.readouterr().out
     assert generate.README.read_text("utf-8") == "# fuseloom\n"
 
 

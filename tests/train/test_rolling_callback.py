@@ -1,4 +1,5 @@
 import importlib
+import subprocess
 import sys
 import warnings
 
@@ -197,10 +198,115 @@ def test_an_epoch_without_an_end_is_refused(tmp_path):
     assert len(turned_by(module.merge.query)) == 1
 
 
-def test_several_processes_are_refused(monkeypatch, tmp_path):
+def test_processes_that_are_not_connected_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(Trainer, "world_size", property(lambda trainer: 2))
-    with pytest.raises(OptionError, match="RollingQueryCallback must have one process, got 2"):
+    with pytest.raises(
+        OptionError,
+        match=r"strategy must connect its 2 processes by torch\.distributed, got SingleDeviceStrategy\. Use",
+    ):
         run(tmp_path, rolling=RollingQuery())
+
+
+def test_one_process_needs_no_group(tmp_path):
+    rolling = RollingQuery()
+    run(tmp_path, rolling=rolling, epochs=1)
+    assert rolling.group is None
+
+
+PROCESSES = """
+import os
+import sys
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+from fuseloom import Batch, create_remedy
+from fuseloom.models import ModelConfig, build_model
+from fuseloom.tasks.classification import Classification
+from fuseloom.train.remedy_callback import RemedyCallback
+from fuseloom.train.rolling_callback import RollingQueryCallback
+from fuseloom.train.rolling_query import RollingQuery
+
+torch.set_num_threads(1)
+TASK = Classification(["a", "b"])
+
+
+class Module(LightningModule):
+    def __init__(self):
+        super().__init__()
+        encoders = {name: {"kind": "projection", "in_dim": 3} for name in ("audio", "video")}
+        self.model = build_model(
+            ModelConfig(encoders=encoders, fusion="attention_pool", dim=8, dropout=0.0), TASK
+        )
+
+    def training_step(self, batch, batch_idx):
+        audio, video, target = batch
+        return F.cross_entropy(self.model({"audio": audio, "video": video}), target)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.05)
+
+    def train_dataloader(self):
+        generator = torch.Generator().manual_seed(0)
+        rows = TensorDataset(
+            torch.randn(24, 4, 3, generator=generator) + 1,
+            torch.randn(24, 2, 3, generator=generator),
+            torch.randint(2, (24,), generator=generator),
+        )
+        world = self.trainer.world_size
+        places = DistributedSampler(rows, world, self.trainer.global_rank, shuffle=False)
+        return DataLoader(rows, batch_size=6 // world, sampler=places)
+
+
+def train(callback, devices):
+    torch.manual_seed(0)
+    module = Module()
+    trainer = Trainer(
+        max_epochs=2, accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto",
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[callback], use_distributed_sampler=False,
+    )
+    trainer.fit(module)
+    return module
+
+
+def read(module, batch):
+    return module.model({"audio": batch[0], "video": batch[1]})
+
+
+def rows_of(module, batch):
+    return Batch(inputs={"audio": batch[0], "video": batch[1]}, target=batch[2])
+
+
+if __name__ == "__main__":
+    devices, path = int(sys.argv[1]), sys.argv[2]
+    made = {"roll": lambda: RollingQueryCallback(RollingQuery(max_rotations=2), forward=read)}
+    for name in ("ogm", "uniform_loss", "rolling_query"):
+        made[name] = lambda name=name: RemedyCallback(create_remedy(name), TASK, batch=rows_of)
+    found = {name: train(make(), devices).state_dict() for name, make in made.items()}
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        torch.save(found, path)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_on_all_rows(tmp_path):
+    program = tmp_path / "processes.py"
+    program.write_text(PROCESSES)
+    found = []
+    for devices in (1, 2):
+        command = [sys.executable, str(program), str(devices), str(tmp_path / f"{devices}.pt")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(tmp_path / f"{devices}.pt", weights_only=True))
+    for name, wanted in found[0].items():
+        assert wanted.keys() == found[1][name].keys()
+        for path, value in wanted.items():
+            torch.testing.assert_close(found[1][name][path], value, msg=f"{name}: {path}")
+    turned = [path for path in found[0]["roll"] if path.endswith("rotation.vectors")]
+    assert [len(found[0]["roll"][path]) for path in turned] == [2]
 
 
 def test_without_lightning_it_says_what_to_install(monkeypatch):

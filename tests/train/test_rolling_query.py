@@ -557,3 +557,29 @@ def test_an_entry_of_the_log_is_plain_data():
     again.load_state_dict(state)
     assert again.log == rolling.log
     assert isinstance(again.log[0], Roll)
+
+
+class Doubled:
+    """As if another process had added the same sums, and as many rows, half of which have NaN."""
+
+    def __init__(self, monkeypatch):
+        monkeypatch.setattr("fuseloom.train.rolling_query.sum_over", self.sum_over)
+        monkeypatch.setattr("fuseloom.train.rolling_query.rows_of_all", self.rows_of_all)
+
+    def sum_over(self, values, group):
+        return values if group is None else 2 * values
+
+    def rows_of_all(self, values, group):
+        others = values.flip(0), torch.full_like(values, torch.nan)
+        return values if group is None else torch.cat([values, *others])
+
+
+def test_what_all_processes_see_is_what_counts(monkeypatch):
+    Doubled(monkeypatch)
+    (first, ours), (second, theirs) = (made(group=one) for one in (None, object()))
+    for model, rolling in ((first, ours), (second, theirs)):
+        rolling.attach(model)
+        torch.manual_seed(1)
+        train(model, rolling, batches())
+    assert theirs.log[0].rates == pytest.approx(ours.log[0].rates, abs=1e-6)
+    torch.testing.assert_close(second.merge.class_query(), first.merge.class_query())

@@ -63,6 +63,14 @@ Examples:
     "Default: at each of them.",
 )
 @click.option(
+    "--remedy",
+    "remedies",
+    multiple=True,
+    metavar="NAME",
+    help="Train the named fusions once more with this remedy for neglected modalities (or all); as often as "
+    "you like. Of all fusions: concat and attention_pool.",
+)
+@click.option(
     "--embedding-encoder",
     type=click.Choice(["embedding", "identity"]),
     help="For given vectors: a small MLP (default), or nothing.",

@@ -10,7 +10,7 @@ import click
 
 __all__ = ["list"]
 
-_KINDS = ("exchange", "merge", "encoder", "task", "data", "metric", "recipe", "converter")
+_KINDS = ("exchange", "merge", "encoder", "task", "data", "metric", "recipe", "converter", "remedy")
 
 
 @click.command(
@@ -24,9 +24,12 @@ Examples:
 @click.option("--kind", type=click.Choice(_KINDS), help="Only names of this kind; by default fusions.")
 @click.option("--json", "as_json", is_flag=True, help="Whole cards, or what a line says, as JSON.")
 def list(pattern: str, kind: str | None, as_json: bool) -> None:  # noqa: A001  the verb's name
-    """List fusion parts, encoders, tasks, data sets, metrics, recipes or converters that match PATTERN."""
+    """List fusion parts, encoders, tasks, data sets, metrics, recipes, converters or remedies by PATTERN."""
     if kind in (None, "exchange", "merge"):
         _list_fusions(pattern, kind, as_json=as_json)
+        return
+    if kind == "remedy" and as_json:
+        click.echo(json.dumps(_remedy_cards(pattern), indent=1))
         return
     named = {name: text for name, text in _NAMED[kind or ""]().items() if fnmatchcase(name, pattern)}
     if as_json:
@@ -79,6 +82,16 @@ def _recipes() -> dict[str, str]:
     return {name: read_recipe(name).summary for name in list_recipes()}
 
 
+def _remedies() -> dict[str, str]:
+    return {name: card["summary"] for name, card in _remedy_cards("*").items()}
+
+
+def _remedy_cards(pattern: str) -> dict[str, dict[str, Any]]:
+    from fuseloom.registry import list_remedies, lookup
+
+    return {name: asdict(lookup(name, kind="remedy").card) for name in list_remedies(pattern)}
+
+
 def _first_line(cls: Any) -> str:
     return (cls.__doc__ or "").strip().partition("\n")[0]
 
@@ -90,4 +103,5 @@ _NAMED: Mapping[str, Callable[[], dict[str, str]]] = {
     "data": _data,
     "metric": _metrics,
     "recipe": _recipes,
+    "remedy": _remedies,
 }

@@ -1,16 +1,18 @@
 """From finished runs to the answer: scores, recommendation, reliance and the saved model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from fuseloom.comparison.alone import alone_folder
 from fuseloom.comparison.baseline import Baseline
 from fuseloom.comparison.config import Candidate, CompareConfig
+from fuseloom.comparison.cooperation import Cooperation, cooperation, treated_runs
 from fuseloom.comparison.decide import decide, ranking
 from fuseloom.comparison.evidence import Evidence
 from fuseloom.comparison.findings import Findings
@@ -27,6 +29,7 @@ from fuseloom.tasks import Metric
 from fuseloom.train.files import write_whole
 from fuseloom.train.fit import exact_outputs
 from fuseloom.train.predictions import predictions_csv
+from fuseloom.train.remedies import Remedied, fusion_inside
 from fuseloom.train.saved import SavedModel
 from fuseloom.types import Batch, Selection
 
@@ -60,6 +63,8 @@ def conclude(
     model costs, how it relies on its modalities and what is saved is that of the first fold.
     """
     ready, score = folds[0], metric[1]
+    groups = treated_runs(trained)
+    trained = [run for run in trained if run.candidate.role != "remedy"]
     evidence = {split: gather_evidence(trained, baselines, folds, split=split) for split in ("valid", "test")}
     scores = {split: Statistics(part, score) for split, part in evidence.items()}
     entries = [_entry(run, ready, scores) for run in trained]
@@ -71,10 +76,12 @@ def conclude(
         _best_runs(runs, ready, evidence, config),
         (recommendation.name, recommendation.best_fusion, recommendation.best_unimodal),
         metric,
-        lambda name: _best_model(runs[name], ready),
+        lambda name: fusion_inside(_best_model(runs[name], ready)),
     )
+    findings = replace(findings, cooperation=_cooperation(groups, folds, metric))
     _save(runs[recommendation.name], folds, recommendation, out, notes=config.notes())
     _save_alone(trained, ready, out, notes=config.notes())
+    _save_remedied(groups, ready, findings.cooperation, out, notes=config.notes())
     everyone = [*entries, _baseline_entry(ready, baselines, scores)]
     return Answer(
         entries=tuple(ranking(everyone, score)),
@@ -82,6 +89,14 @@ def conclude(
         reliance=leans,
         findings=findings,
     )
+
+
+def _cooperation(
+    groups: Sequence[Sequence[Trained]], folds: Sequence[Prepared], metric: tuple[str, Metric]
+) -> Cooperation | None:
+    everyone = [run for group in groups for run in group]
+    evidence = {s: gather_evidence(everyone, (), folds, split=s) for s in ("valid", "test")} if groups else {}
+    return cooperation(groups, evidence, folds[0], metric, lambda run: _best_model(run, folds[0]))
 
 
 def summarise(folds: Sequence[Prepared], notes: Sequence[str]) -> DataSummary:
@@ -126,7 +141,7 @@ def _target(rows: Rows, split: str) -> NDArray[Any]:
     return rows.all.target[rows.split[split]].cpu().numpy()
 
 
-def _predict(model: FusionModel, rows: Batch | Selection, ready: Prepared) -> Floats:
+def _predict(model: nn.Module, rows: Batch | Selection, ready: Prepared) -> Floats:
     return ready.task.predict(exact_outputs(model, rows))
 
 
@@ -135,7 +150,8 @@ def gather_evidence(
 ) -> Evidence:
     """Predictions of every run of every model, and of the baseline, for the rows of a split of each fold."""
     predictions = {run.candidate.name: _predict_runs(run, folds, split) for run in trained}
-    predictions[folds[0].task.baseline_name] = [[baseline.predictions[split]] for baseline in baselines]
+    if baselines:
+        predictions[folds[0].task.baseline_name] = [[baseline.predictions[split]] for baseline in baselines]
     return Evidence(
         predictions=predictions,
         targets=[_target(fold.rows, split) for fold in folds],
@@ -220,7 +236,7 @@ def _best_runs(
     )
 
 
-def _best_model(run: Trained, ready: Prepared) -> FusionModel:
+def _best_model(run: Trained, ready: Prepared) -> FusionModel | Remedied:
     return load_weights(run.candidate.model, _best_weights(run), ready.task)
 
 
@@ -252,6 +268,21 @@ def _save_alone(trained: Sequence[Trained], ready: Prepared, out: Path, *, notes
             (name,) = run.candidate.modalities
             sentence = f"Of {name} alone: what fusing is compared with."
             _saved(run, ready, sentence, notes).save(alone_folder(out, name))
+
+
+def _save_remedied(
+    groups: Sequence[Sequence[Trained]],
+    ready: Prepared,
+    found: Cooperation | None,
+    out: Path,
+    *,
+    notes: Sequence[str],
+) -> None:
+    """The models of the remedies that help."""
+    helping = {one.name for one in found.treatments if one.verdict == "helps"} if found else set()
+    for run in (run for group in groups for run in group if run.candidate.name in helping):
+        name = run.candidate.name
+        _saved(run, ready, f"{name}: it helps.", notes).save(out / "remedied" / name.replace(" ", "-"))
 
 
 def _saved(run: Trained, ready: Prepared, sentence: str, notes: Sequence[str]) -> SavedModel:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.models import FusionSpec, ModelConfig
 from fuseloom.models.spec import Depth
-from fuseloom.registry import list_fusions
+from fuseloom.registry import list_fusions, list_remedies, lookup
 from fuseloom.train.fit import ClassWeight, FitConfig
 from fuseloom.train.schedule import Schedule
 
@@ -18,6 +18,8 @@ EncoderStart = Literal["joint", "pretrained", "pretrained-frozen"]
 
 ALL_FUSIONS = "all"
 """Stands for every merge, and every exchange before ``concat``, that can take the data."""
+_TREATED = ("concat", "attention_pool")
+"""Which of all fusions remedies are tried on: one whose outputs are a sum over modalities, and attention."""
 _DEEPEST_FIRST: tuple[Depth, ...] = ("late", "middle", "early")
 """Where places are the same, as behind encoders of one stage, the first of these stands for them."""
 
@@ -34,6 +36,10 @@ class CompareConfig:
     merge without them; ``all`` stands for every one."""
     depths: tuple[Depth, ...] = ()
     """Where the added exchanges stand; by default at each depth, ``early``, ``middle`` and ``late``."""
+    remedies: tuple[str, ...] = ()
+    """Remedies for neglected modalities, of `list_remedies`, to train fusions with once more; ``all`` stands
+    for every one that can take the data. The fusions are those that are named; of ``all`` fusions
+    ``concat`` and ``attention_pool``."""
     task: str | None = None
     """``classification`` or ``regression``; told from the target by default."""
     metric: str | None = None
@@ -87,6 +93,8 @@ class CompareConfig:
         if self.seeds < 1 or not self.named_fusions or not self.learning_rates:
             raise OptionError("seeds, fusions and learning_rates must not be empty.")
         _check_depths(self.depths, self.exchanges)
+        if self.remedied and self.encoders == "pretrained-frozen":
+            raise OptionError("remedies must train encoders, got encoders='pretrained-frozen'.")
         if self.embedding_encoder not in ("embedding", "identity"):
             got = self.embedding_encoder
             raise OptionError(f"embedding_encoder must be 'embedding' or 'identity', got {got!r}.")
@@ -112,6 +120,19 @@ class CompareConfig:
             wanted += ["concat", *(f"concat@{depth}" for depth in self._depths if depth == "late")]
             wanted += [name for names in self.placed_exchanges.values() for name in names]
         return list(dict.fromkeys(str(FusionSpec.parse(name)) for name in wanted))
+
+    @property
+    def remedied(self) -> dict[str, tuple[str, str]]:
+        """Name of a fusion that a remedy trains -> the fusion and the remedy."""
+        every = list_remedies()
+        wanted = [name for one in self.remedies for name in (every if one == ALL_FUSIONS else [one])]
+        for name in wanted:
+            lookup(name, kind="remedy")
+        named = [str(FusionSpec.parse(name)) for name in self.fusions if name != ALL_FUSIONS]
+        fusions = named or list(_TREATED)
+        return {
+            f"{fusion} with {name}": (fusion, name) for fusion in fusions for name in dict.fromkeys(wanted)
+        }
 
     @property
     def placed_exchanges(self) -> dict[str, list[str]]:
@@ -176,10 +197,10 @@ def _check_depths(depths: Sequence[str], exchanges: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A model that takes part: a modality alone, or a fusion of all."""
+    """A model that takes part: a modality alone, a fusion of all, or a fusion that a remedy trains."""
 
     name: str
-    role: Literal["unimodal", "fusion"]
+    role: Literal["unimodal", "fusion", "remedy"]
     modalities: tuple[str, ...]
     interaction: str
     model: ModelConfig = field(repr=False)
@@ -188,6 +209,8 @@ class Candidate:
     see `fuseloom.comparison.encoding.EncoderSpec`."""
     encoders: EncoderStart = "joint"
     """How its encoders are trained."""
+    watched: bool = False
+    """Whether to note how its attention divides between modalities, epoch by epoch."""
 
 
 def candidates(encoders: Mapping[str, Mapping[str, Any]], config: CompareConfig) -> list[Candidate]:
@@ -200,7 +223,26 @@ def candidates(encoders: Mapping[str, Mapping[str, Any]], config: CompareConfig)
     if both := sorted(encoders.keys() & set(fusions)):
         raise OptionError(f"{both[0]!r} is the name of a modality and of a fusion. Rename the modality.")
     alone = [_candidate(name, {name: encoders[name]}, "concat", config) for name in encoders]
-    return alone + [_candidate(fusion, encoders, fusion, config) for fusion in fusions]
+    fused = [_candidate(fusion, encoders, fusion, config) for fusion in fusions]
+    treated = {fusion for fusion, _ in config.remedied.values()}
+    fused = [replace(one, watched=one.name in treated and _has_class_token(one)) for one in fused]
+    return alone + fused + [_treated(fused, name, *how) for name, how in config.remedied.items()]
+
+
+def _has_class_token(candidate: Candidate) -> bool:
+    return FusionSpec.parse(candidate.name).merge.name == "attention_pool"
+
+
+def _treated(fused: Sequence[Candidate], name: str, fusion: str, remedy: str) -> Candidate:
+    plain = next(one for one in fused if one.name == fusion)
+    own = "outputs" in lookup(remedy, kind="remedy").card.touches  # it does not run the fusion then
+    return replace(
+        plain,
+        name=name,
+        role="remedy",
+        model=replace(plain.model, remedy=remedy),
+        watched=plain.watched and not own,
+    )
 
 
 def _candidate(

@@ -32,6 +32,7 @@ from fuseloom.errors import DataError, FuseloomError, ModalityError, OptionError
 from fuseloom.models import FusionModel
 from fuseloom.tasks import Metric, Task
 from fuseloom.train.fit import exact_outputs
+from fuseloom.train.remedies import Remedied
 from fuseloom.types import Batch, Selection
 
 __all__ = ["DIAGNOSES", "Diagnosis", "Subject", "diagnose_model", "some_rows"]
@@ -54,7 +55,7 @@ class Subject:
     """What is diagnosed: a model, and held-out rows with their target."""
 
     name: str
-    model: FusionModel
+    model: FusionModel | Remedied
     task: Task
     metric: tuple[str, Metric]
     rows: Batch
@@ -73,6 +74,20 @@ class Subject:
     """Gives the gradients over the model's training; without it they are those of the model as it stands, on
     these rows."""
     seed: int = 0
+
+    @property
+    def fusion(self) -> FusionModel:
+        """The model as a fusion, to look inside.
+
+        Raises:
+            OptionError: a remedy predicts by parts of its own instead.
+        """
+        if isinstance(self.model, Remedied):
+            raise OptionError(
+                f"{self.model.remedy.name} predicts by parts of its own: the inside of the fusion says "
+                "nothing of these predictions."
+            )
+        return self.model
 
     def predict(self, rows: Batch) -> Floats:
         """Predictions as the metric takes them."""
@@ -191,14 +206,14 @@ def diagnose_model(
 
 
 def _emap(subject: Subject) -> Emap:
-    return emap(split(subject.model), subject.rows, predict=subject.task.predict, **subject.about)
+    return emap(split(subject.fusion), subject.rows, predict=subject.task.predict, **subject.about)
 
 
 def _interaction_orders(subject: Subject) -> InteractionParts:
     if len(subject.rows.inputs) < 3:
         raise ModalityError("Of two modalities EMAP says it all: there is one order beyond the additive.")
     return interaction_parts(
-        split(subject.model), subject.rows, predict=subject.task.predict, **subject.about
+        split(subject.fusion), subject.rows, predict=subject.task.predict, **subject.about
     )
 
 
@@ -227,7 +242,7 @@ def _modality_test(subject: Subject) -> ModalityTest:
     without = {}
     if len(names) == 2 and subject.alone.keys() >= set(names):
         without = {name: subject.alone[other] for name, other in zip(names, names[::-1], strict=True)}
-    parts = split(subject.model)  # what permutes rows needs each of them encoded once
+    parts = split(subject.fusion)  # what permutes rows needs each of them encoded once
     return modality_test(
         lambda rows: subject.task.predict(np.asarray(parts.together(rows))),
         replace(parts.alone(subject.rows), target=subject.rows.target),
@@ -243,11 +258,11 @@ def _gradients(subject: Subject) -> GradientCourse:
     if subject.course is not None:
         return subject.course()
     rows = drawn_rows(subject.rows, seed=subject.seed)
-    return gradients_as_it_stands(subject.model, rows, subject.task, name=subject.name, learnt_from=False)
+    return gradients_as_it_stands(subject.fusion, rows, subject.task, name=subject.name, learnt_from=False)
 
 
 def _attention(subject: Subject) -> Attention:
-    return attention(subject.model, subject.rows, model=subject.name, seed=subject.seed)
+    return attention(subject.fusion, subject.rows, model=subject.name, seed=subject.seed)
 
 
 def _attention_quality(subject: Subject) -> tuple[AttentionQuality, ...]:
@@ -256,7 +271,7 @@ def _attention_quality(subject: Subject) -> tuple[AttentionQuality, ...]:
         try:
             found.append(
                 attention_quality(
-                    subject.model, subject.rows, modality, model=subject.name, seed=subject.seed
+                    subject.fusion, subject.rows, modality, model=subject.name, seed=subject.seed
                 )
             )
         except DataError as error:
@@ -284,7 +299,7 @@ def _interaction_regression(subject: Subject) -> InteractionRegression:
 
 def _shared_space(subject: Subject) -> tuple[SharedSpace, ...]:
     return shared_space(
-        model_layers(subject.model, subject.rows), permutations=_PERMUTATIONS, seed=subject.seed
+        model_layers(subject.fusion, subject.rows), permutations=_PERMUTATIONS, seed=subject.seed
     )
 
 

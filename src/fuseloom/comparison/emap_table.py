@@ -29,6 +29,7 @@ from fuseloom.metrics.interval import Interval
 from fuseloom.train.fit import one_thread
 from fuseloom.train.journal import RunFolder, refuse_foreign, scratch
 from fuseloom.train.lock import holding
+from fuseloom.train.remedies import fusion_inside
 from fuseloom.types import Batch
 
 __all__ = ["Column", "EmapTable", "EmapTableConfig", "Published", "emap_table"]
@@ -233,7 +234,7 @@ def _projections(
     found = []
     for candidate, weights, fold in zip(run.candidates, run.weights, study.folds, strict=True):
         rows = fold.rows.take("test", candidate.modalities).take(slice(None))
-        models = [load_weights(candidate.model, path, fold.task) for path in weights]
+        models = [fusion_inside(load_weights(candidate.model, path, fold.task)) for path in weights]
         outputs = [project(split(model), rows, partners="all").additive.numpy() for model in models]
         found.append([fold.task.predict(one) for one in outputs])
     return found

@@ -6,6 +6,7 @@ the one that is saved, and of test rows.
 
 from dataclasses import dataclass, field
 
+from fuseloom.comparison.cooperation import Cooperation
 from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.data.exhibit import Exhibit
 from fuseloom.diagnose.health import Health
@@ -145,3 +146,5 @@ class Findings:
     health: Health
     diagnosis: tuple[Diagnosis, ...] = ()
     """Of the best fusion, all that its test rows allow."""
+    cooperation: Cooperation | None = None
+    """What remedies for neglected modalities do; None where none was tried."""

@@ -1,5 +1,6 @@
 """Which models take part: those of the fusions that can take the data at all, each once."""
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,9 @@ from fuseloom.comparison.prepare import Prepared
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.models import FusionModel, FusionSpec, build_model
 from fuseloom.models.building import encoder_options
+from fuseloom.tasks import Task
 from fuseloom.train.fit import seeded
+from fuseloom.train.remedies import Remedied, named_remedy
 from fuseloom.train.step import apply_model
 
 __all__ = ["taking_part"]
@@ -49,12 +52,16 @@ def _notes_on(out: Mapping[str, str]) -> list[str]:
 
 def _refuse_named(refused: Mapping[str, str], config: CompareConfig) -> None:
     added = {name for names in config.placed_exchanges.values() for name in names} | {"concat", "concat@late"}
+    added |= set(config.remedied)
     named = [name for name in refused if name not in added or name in config.fusions]
     if named and ALL_FUSIONS not in config.fusions:
         raise OptionError(f"{named[0]} cannot take these data. {refused[named[0]]}")
-    for exchange, placed in config.placed_exchanges.items():
-        if exchange in config.exchanges and all(name in refused for name in placed):
-            raise OptionError(f"{exchange} cannot take these data. {refused[placed[0]]}")
+    placed = {name: names for name, names in config.placed_exchanges.items() if name in config.exchanges}
+    for remedy in config.remedies:
+        placed[remedy] = [name for name, (_, used) in config.remedied.items() if used == remedy]
+    for part, names in placed.items():
+        if names and all(name in refused for name in names):
+            raise OptionError(f"{part} cannot take these data. {refused[names[0]]}")
 
 
 def _tokens_note(kept: Sequence[Candidate]) -> list[str]:
@@ -94,6 +101,7 @@ class _Door:
                 model = build_model(candidate.model, self.ready.task).eval()
                 seen = _watch_exchanges(model)
                 apply_model(model, row)
+                _try_remedy(candidate, model, self.ready.task)
         except (ModalityError, OptionError) as error:
             return str(error)
         if candidate.name in self.placed and not all(seen):
@@ -109,10 +117,18 @@ class _Door:
     def _meet(self, candidate: Candidate, model: FusionModel) -> None:
         exchanges = [(key, type(part).__name__) for key, part in model.exchanges.items()]
         merge = (type(model.merge).__name__, model.trunk, model.depth)
-        identity = json.dumps([encoder_options(candidate.model), exchanges, merge], sort_keys=True)
+        parts = [encoder_options(candidate.model), exchanges, merge, candidate.model.remedy]
+        identity = json.dumps(parts, sort_keys=True)
         first = self._known.setdefault(identity, candidate.name)
         if first != candidate.name:
             self.doubles[candidate.name] = f"On these data it is the same model as {first}."
+
+
+def _try_remedy(candidate: Candidate, model: FusionModel, task: Task) -> None:
+    """Put a copy of the model into the care of its remedy, which says what it lacks."""
+    remedy = named_remedy(candidate.model, dict(model.encoders.items()))
+    if remedy is not None:
+        Remedied(copy.deepcopy(model), copy.deepcopy(remedy), task)
 
 
 def _watch_exchanges(model: FusionModel) -> list[bool]:

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
+from torch import nn
 
+from fuseloom.comparison.imbalance import ImbalanceRecorder
 from fuseloom.comparison.measure import training_memory_mb
 from fuseloom.data.mapping import mapped
 from fuseloom.errors import RunError
@@ -17,7 +19,8 @@ from fuseloom.models import FusionModel, ModelConfig, build_model
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
 from fuseloom.train.files import write_whole
-from fuseloom.train.fit import FitConfig, fit
+from fuseloom.train.fit import FitConfig, fit, seeded
+from fuseloom.train.remedies import Remedied, build_trained, named_remedy
 from fuseloom.train.state import FitState
 from fuseloom.types import Batch, Selection
 
@@ -102,6 +105,10 @@ class Job:
     """Where the run's state is kept, which another job of the same run goes on from."""
     start: Mapping[str, str] = field(default_factory=dict)
     """Modality -> weights of a finished model whose encoder of it this one starts with."""
+    teachers: Mapping[str, str] = field(default_factory=dict)
+    """Modality -> weights of a finished model whose encoder of it a remedy learns from."""
+    watched: bool = False
+    """Whether to note how attention divides between modalities, epoch by epoch."""
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values that `from_state` takes."""
@@ -118,13 +125,17 @@ def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
     """Train, write the weights, and say how it went; the same numbers in any process."""
     modalities = tuple(job.model.encoders)
     train = rows.take("train", modalities)
+    valid = rows.take("valid", modalities)
+    watch = ImbalanceRecorder(valid) if job.watched else None
     model, result = fit(
         lambda: start_model(job, task),
         train,
-        rows.take("valid", modalities),
+        valid,
         task,
         job.fit,
+        remedy=named_remedy(job.model, _teachers(job, task)),
         state=_usable_state(job),
+        after_epoch=watch,
     )
     step = train.take(slice(0, job.fit.rows_per_step(len(train))))
     memory_mb = training_memory_mb(model, step, task) if job.measured else None
@@ -135,6 +146,7 @@ def run_job(job: Job, rows: Rows, task: Task) -> dict[str, Any]:
         "curve": [[_known(loss) for loss in losses] for losses in result.curve],
         "memory_mb": memory_mb,
         "weights": path.name,
+        "imbalance": [] if watch is None else [_known(rate) for rate in watch.rates],
     }
 
 
@@ -142,10 +154,24 @@ def start_model(job: Job, task: Task) -> FusionModel:
     """The model before its first step; with encoders of finished models, where the job says so."""
     model = build_model(job.model, task)
     for name, path in job.start.items():
-        inside = f"encoders.{name}."
-        weights = {k.removeprefix(inside): v for k, v in load_file(path).items() if k.startswith(inside)}
-        model.encoders[name].load_state_dict(weights)
+        _load_encoder(model, name, path)
     return model
+
+
+def _load_encoder(model: FusionModel, name: str, path: str) -> None:
+    inside = f"encoders.{name}."
+    weights = {k.removeprefix(inside): v for k, v in load_file(path).items() if k.startswith(inside)}
+    model.encoders[name].load_state_dict(weights)
+
+
+def _teachers(job: Job, task: Task) -> dict[str, nn.Module]:
+    if not job.teachers:
+        return {}
+    with seeded(0):  # the weights that are drawn are all replaced
+        model = build_model(job.model, task)
+    for name, path in job.teachers.items():
+        _load_encoder(model, name, path)
+    return dict(model.encoders.items())
 
 
 def _usable_state(job: Job) -> Path | None:
@@ -170,9 +196,9 @@ def fold_key(key: str, fold: int) -> str:
     return key if fold == 0 else f"{key}, fold {fold}"
 
 
-def load_weights(config: ModelConfig, path: Path, task: Task) -> FusionModel:
-    """The model of a finished job, in evaluation mode."""
-    model = build_model(config, task)
+def load_weights(config: ModelConfig, path: Path, task: Task) -> FusionModel | Remedied:
+    """The model of a finished job, in evaluation mode; with its remedy, where that predicts too."""
+    model = build_trained(config, task)
     model.load_state_dict(load_file(path))
     return model.eval()
 

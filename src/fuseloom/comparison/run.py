@@ -105,7 +105,7 @@ def _stopped(study: Study, folder: RunFolder, progress: Progress, *, again: str)
     done, total = count_finished(folder), count_runs(study.everyone, study.config)
     words = f"Stopped after {done} of {total} runs; {again} to go on."
     trained = trained_so_far(study.everyone, study.config, folder)
-    if done == total or {run.candidate.role for run in trained} < {"unimodal", "fusion"}:
+    if done == total or not {run.candidate.role for run in trained} >= {"unimodal", "fusion"}:
         return Stopped(words, None)
     progress(f"stopping: a report of the {len(trained)} models that are finished; Ctrl-C skips it")
     found = _conclude(study, folder, trained, fit_baselines(study, folder))

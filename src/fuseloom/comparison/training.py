@@ -13,6 +13,7 @@ from fuseloom.comparison.jobs import Job, fold_key
 from fuseloom.comparison.pool import Runner
 from fuseloom.train.fit import FitConfig
 from fuseloom.train.journal import RunFolder
+from fuseloom.train.remedies import needs_teachers
 
 __all__ = ["Progress", "Trained", "count_finished", "count_runs", "train_all", "trained_so_far"]
 
@@ -34,6 +35,9 @@ class Trained:
     weights: tuple[tuple[Path, ...], ...]
     valid_loss: tuple[tuple[float, ...], ...]
     curves: tuple[tuple[Curve, ...], ...]
+    imbalance: tuple[tuple[tuple[float, ...], ...], ...]
+    """Of watched candidates the imbalance rate after each of the last epochs, those that this run still had
+    where another began it; of others nothing."""
     train_s: tuple[float, ...]
     """Of all runs."""
     memory_mb: float
@@ -56,7 +60,8 @@ def train_all(
 
     The best has the lowest validation loss, mean over folds; the run that tried it is the beginning of that
     of seed 0. Fusions that start from the encoders of each modality alone wait for the runs of these, and
-    start with those of the same fold and seed. What the run folder's journal holds is not trained again.
+    start with those of the same fold and seed; so do remedies that learn from them. What the run folder's
+    journal holds is not trained again.
 
     Args:
         folds: The candidates of each fold, the same in the same order.
@@ -67,12 +72,16 @@ def train_all(
     """
     clock = _Clock(count_runs(folds, config), folder, progress)
     everyone = list(zip(*folds, strict=True))
-    first = [one for one in everyone if one[0].encoders == "joint"]
+    first = [one for one in everyone if not _waits(one[0])]
     _train_group(first, config, folder, run=run, clock=clock, starts={})
-    if later := [one for one in everyone if one[0].encoders != "joint"]:
+    if later := [one for one in everyone if _waits(one[0])]:
         starts = _starts(trained_so_far(folds, config, folder))
         _train_group(later, config, folder, run=run, clock=clock, starts=starts)
     return trained_so_far(folds, config, folder)
+
+
+def _waits(candidate: Candidate) -> bool:
+    return candidate.encoders != "joint" or needs_teachers(candidate.model)
 
 
 def _starts(trained: Sequence[Trained]) -> Starts:
@@ -97,17 +106,26 @@ def _train_group(
     """Search and final runs of candidates that do not wait for one another."""
     searches = [_searches(one, config, folder) for one in group]
     tried = [job for found in searches for jobs in found.values() for job in jobs]
-    _run_missing(_started(tried, starts), folder, run, clock)
+    _run_missing(_started(tried, starts, config), folder, run, clock)
     rates = [_best_rate(found, config, folder) for found in searches]
     final = [_final_jobs(one, lr, config, folder) for one, lr in zip(group, rates, strict=True)]
     chosen = [job for jobs in final for fold in jobs for job in fold]
-    _run_missing(_started(chosen, starts), folder, run, clock)
+    _run_missing(_started(chosen, starts, config), folder, run, clock)
     for job in tried:
         _state_file(job).unlink(missing_ok=True)
 
 
-def _started(jobs: Sequence[Job], starts: Starts) -> list[Job]:
-    return [replace(job, start=starts.get((job.fold, job.fit.seed), {})) for job in jobs]
+def _started(jobs: Sequence[Job], starts: Starts, config: CompareConfig) -> list[Job]:
+    """The jobs with the finished encoders that they start with, or learn from."""
+    alone = [starts.get((job.fold, job.fit.seed), {}) for job in jobs]
+    return [
+        replace(
+            job,
+            start={} if config.encoders == "joint" else known,
+            teachers=known if needs_teachers(job.model) else {},
+        )
+        for job, known in zip(jobs, alone, strict=True)
+    ]
 
 
 def trained_so_far(
@@ -186,7 +204,13 @@ def _job(what: str, candidate: Candidate, fit: FitConfig, folder: RunFolder, fol
     key = fold_key(f"{what} {candidate.name}{how}, lr {fit.lr:g}, seed {fit.seed}", fold)
     first = fold == 0 and fit.seed == 0
     return Job(
-        key=key, model=candidate.model, fit=fit, weights=str(folder.file(key)), fold=fold, measured=first
+        key=key,
+        model=candidate.model,
+        fit=fit,
+        weights=str(folder.file(key)),
+        fold=fold,
+        measured=first,
+        watched=candidate.watched,
     )
 
 
@@ -202,6 +226,11 @@ def _curve(folder: RunFolder, job: Job) -> Curve:
     return tuple(zip(train, valid, strict=True))
 
 
+def _imbalance(folder: RunFolder, job: Job) -> tuple[float, ...]:
+    rates = folder.finished[job.key]["imbalance"]
+    return tuple(float("nan") if rate is None else float(rate) for rate in rates)
+
+
 def _trained(
     one: Sequence[Candidate], lr: float, jobs: Sequence[Sequence[Job]], *, folder: RunFolder
 ) -> Trained:
@@ -211,6 +240,7 @@ def _trained(
         weights=tuple(tuple(Path(job.weights) for job in fold) for fold in jobs),
         valid_loss=tuple(tuple(_loss(folder, job) for job in fold) for fold in jobs),
         curves=tuple(tuple(_curve(folder, job) for job in fold) for fold in jobs),
+        imbalance=tuple(tuple(_imbalance(folder, job) for job in fold) for fold in jobs),
         train_s=tuple(folder.finished[job.key]["train_s"] for fold in jobs for job in fold),
         memory_mb=folder.finished[jobs[0][0].key]["memory_mb"],
     )

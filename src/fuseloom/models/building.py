@@ -41,6 +41,8 @@ class ModelConfig:
     trunk: str | None = None
     """Modality whose encoder goes on behind a merge that stands ``@early`` or ``@middle``; by default the
     first of those with the most stages."""
+    remedy: str = ""
+    """What it is trained with, of `list_remedies`, and where its card says so predicts with."""
 
     def state(self) -> dict[str, Any]:
         """Plain JSON values that `from_state` takes."""

@@ -170,6 +170,11 @@ class FusionModel(nn.Module):
         return streams, masks
 
     @property
+    def dims_alone(self) -> dict[str, int]:
+        """Modality name -> width of its stream as `encode_alone` gives it."""
+        return self._widths(self._first_meeting)
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """What may be passed besides inputs and masks: what its exchanges read."""
         return tuple(dict.fromkeys(name for part in self.exchanges.values() for name in _reads_of(part)))

@@ -9,6 +9,12 @@ from typing import Any
 from fuseloom.comparison.result import Comparison, Entry
 from fuseloom.report import words
 from fuseloom.report.bars import bars
+from fuseloom.report.cooperation import (
+    cooperation_figures,
+    cooperation_tables,
+    gains_table,
+    treated_fusions,
+)
 from fuseloom.report.curves import curves
 from fuseloom.report.diagnosis_view import View, diagnosis_view
 from fuseloom.report.gallery import disagreement_gallery
@@ -45,6 +51,7 @@ def to_html(comparison: Comparison) -> str:
         sections=_sections(comparison, views),
         views=views,
         disagreement=disagreement_gallery(comparison.findings.disagreements),
+        remedies=_remedies(comparison, decimals),
         recommended=_recommended(comparison),
         style=resource("style.css"),
         script=script,
@@ -80,6 +87,7 @@ def _sections(comparison: Comparison, views: Sequence[View]) -> list[tuple[str, 
         ("fitted", "Predicted and true", found.fitted),
         ("calibration", "Calibration", found.calibration),
         ("disagreements", "Disagreement", found.disagreements),
+        ("cooperation", "Remedies", found.cooperation),
         *((panel.anchor, panel.short, True) for view in views for panel in view.sections),
         ("data", "Data", True),
         ("aside", "Set aside", True),
@@ -95,6 +103,22 @@ def _views(comparison: Comparison, decimals: int) -> list[View]:
     return [
         diagnosis_view(one, decimals, placed=("worth",) if one.model in placed else (), number=number)
         for number, one in enumerate(comparison.findings.diagnosis)
+    ]
+
+
+def _remedies(comparison: Comparison, decimals: int) -> list[dict[str, Any]]:
+    """For each fusion that remedies trained: its name, tables and figures."""
+    found = comparison.findings.cooperation
+    if found is None:
+        return []
+    return [
+        {
+            "fusion": fusion,
+            "gains": gains_table(group, comparison.metric, decimals),
+            "tables": cooperation_tables(group, comparison.metric, decimals),
+            "figures": cooperation_figures(group),
+        }
+        for fusion, group in treated_fusions(found).items()
     ]
 
 

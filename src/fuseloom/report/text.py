@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from fuseloom.comparison.result import Comparison, Entry
 from fuseloom.diagnose.reliance import Reliance
+from fuseloom.report.cooperation import gains_table, treated_fusions
 from fuseloom.report.words import (
     columns,
     compact,
@@ -26,7 +27,7 @@ __all__ = ["leaderboard_text"]
 
 _WIDTH = 100
 _NARROWEST_NAME = 16
-_LEFT = frozenset({"", "Model", "Role", "Modality"})
+_LEFT = frozenset({"", "Model", "Role", "Modality", "Remedy", "Does it help?"})
 
 
 def leaderboard_text(comparison: Comparison) -> str:
@@ -44,6 +45,7 @@ def leaderboard_text(comparison: Comparison) -> str:
         _wrapped(f"Verdict: {comparison.recommendation.verdict}."),
         *(_reliance_block(reliance, decimals) for reliance in comparison.reliance),
         *(_wrapped(line) for line in _findings(comparison, decimals)),
+        *_remedies(comparison, decimals),
     ]
     return "\n\n".join(blocks)
 
@@ -120,6 +122,18 @@ def _findings(comparison: Comparison, decimals: int) -> Iterator[str]:
                 f"Calibration error of {name}: {one.before.error:.3f}; {one.after.error:.3f} with "
                 f"temperature {one.temperature:.2f}, fitted on validation rows"
             )
+
+
+def _remedies(comparison: Comparison, decimals: int) -> Iterator[str]:
+    """What remedies gain, a table for each fusion."""
+    found = comparison.findings.cooperation
+    if found is None:
+        return
+    yield _wrapped(f"Remedies: {found.sentence}")
+    for fusion, group in treated_fusions(found).items():
+        table = gains_table(group, comparison.metric, decimals)
+        rows = [["", *row] for row in (table.head, *table.rows)]
+        yield "\n".join([printable(fusion), *_table(rows)])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from fuseloom.part import Staged
 from fuseloom.tasks import Task
 from fuseloom.train.flat import flat_parameters
 from fuseloom.train.generators import undisturbed
+from fuseloom.train.remedies import Course, Remedied, Remedy
 from fuseloom.train.schedule import Schedule, scheduled
 from fuseloom.train.state import FitState, Progress, joined
 from fuseloom.train.step import apply_model, training_step
@@ -144,13 +147,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def fit(
+def fit(  # noqa: PLR0913  a run, and what looks after it
     build: Callable[[], nn.Module],
     train: Batch | Selection,
     valid: Batch | Selection,
     task: Task,
     config: FitConfig,
     *,
+    remedy: Remedy | None = None,
     state: Path | None = None,
     after_epoch: AfterEpoch | None = None,
 ) -> tuple[nn.Module, FitResult]:
@@ -162,6 +166,7 @@ def fit(
         valid: All validation rows.
         task: Gives the loss.
         config: The run's settings; equal settings and data give equal weights.
+        remedy: For a model that neglects modalities; it is that of one model.
         state: File that keeps where the run stands after its last epoch. One that is there is gone on from,
             which ends as a run that never stopped: so a search's short run is the beginning of a longer one.
         after_epoch: Called with the model as it stands after each epoch's validation, such as a
@@ -181,10 +186,13 @@ def fit(
     task = weighted_task(task, train.target, config.class_weight)
     with seeded(config.seed):
         model = build().to(train.device)
+        learner = model if remedy is None else Remedied(model, remedy, task)
         stages = fitted_stages(model, config)
         runs = [
-            _descend(model, train, valid, task, config, state=state, after_epoch=after_epoch) for _ in stages
+            _descend(learner, train, valid, task, config, state=state, after_epoch=after_epoch)
+            for _ in stages
         ]
+    model = learner.released() if isinstance(learner, Remedied) else model
     return model.eval(), FitResult.of(joined(runs))
 
 
@@ -240,18 +248,43 @@ def _descend(
         schedule = make_schedule(optimizer, config, len(train), epochs_done=progress.epoch)
         start = time.perf_counter() - progress.train_s
         while progress.epoch < config.max_epochs and progress.waited < config.patience:
-            learnt = _run_epoch(model, train, task, schedule, config)
+            with _in_care(model, train, valid, config, epoch=progress.epoch):
+                model.train()
+                learnt = _run_epoch(model, train, task, schedule, config)
             losses = learnt, _mean_loss(model, valid, task)
             progress = progress.after(losses, time.perf_counter() - start)
             if progress.waited == 0:
                 best_weights = _copy(model)
             if after_epoch is not None:
                 with undisturbed():
-                    after_epoch(model)
+                    after_epoch(model.finished() if isinstance(model, Remedied) else model)
         if state is not None:
             _standing(progress, model, best_weights, optimizer).save(state)
     model.load_state_dict(best_weights)
     return progress
+
+
+@contextmanager
+def _in_care(
+    model: nn.Module, train: Batch | Selection, valid: Batch | Selection, config: FitConfig, *, epoch: int
+) -> Iterator[None]:
+    """An epoch of training, with what a remedy does before and behind it."""
+    if not isinstance(model, Remedied):
+        yield
+        return
+    size = config.rows_per_step(len(train))
+    model.start_epoch(
+        Course(
+            epoch=epoch,
+            num_steps=-(-len(train) // size),
+            num_epochs=config.planned_epochs or config.max_epochs,
+            train=partial(_mixed_parts, train, size, seed=(config.seed, epoch)),
+            valid=partial(_parts, valid, size),
+            optimizer=partial(make_optimizer, config=config),
+        )
+    )
+    yield
+    model.end_epoch()
 
 
 def make_optimizer(
@@ -315,7 +348,6 @@ def _run_epoch(
     config: FitConfig,
 ) -> float:
     """Learn from every row once; gives the mean loss of the steps."""
-    model.train()
     order = torch.randperm(len(train)).to(train.device)
     size, steps = config.rows_per_step(len(train)), []
     for start in range(0, len(order), size):
@@ -359,6 +391,12 @@ def exact_outputs(model: nn.Module, rows: Batch | Selection, *, batch_size: int 
 
 def _parts(rows: Batch | Selection, size: int) -> Iterator[Batch]:
     return (rows.take(slice(start, start + size)) for start in range(0, len(rows), size))
+
+
+def _mixed_parts(rows: Batch | Selection, size: int, *, seed: tuple[int, int]) -> Iterator[Batch]:
+    """All rows once in an order of their own, the same for the same seed; no other draw is disturbed."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(rows))).to(rows.device)
+    return (rows.take(order[start : start + size]) for start in range(0, len(rows), size))
 
 
 def _outputs(model: nn.Module, parts: Iterable[Batch]) -> NDArray[Any]:

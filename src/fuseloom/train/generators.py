@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["generator_states", "restore_generators", "undisturbed"]
+__all__ = [
+    "DrawingState",
+    "drawing_state",
+    "generator_states",
+    "replayed",
+    "restore_generators",
+    "undisturbed",
+]
+
+DrawingState = tuple[torch.device, torch.Tensor]
+"""Where torch's global generator of a device stands."""
 
 
 def generator_states() -> dict[str, Any]:
@@ -57,3 +67,41 @@ def undisturbed() -> Iterator[None]:
         yield
     finally:
         restore_generators(states)
+
+
+def drawing_state(device: torch.device) -> DrawingState:
+    """Where the generator stands that layers on a device draw from."""
+    return device, torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+@contextmanager
+def replayed(state: DrawingState, *, advance: bool = False) -> Iterator[None]:
+    """Draw inside as from a state that was, and behind it as if nothing had been drawn.
+
+    Args:
+        state: From `drawing_state`.
+        advance: Go on behind it from where the inside ended.
+
+    Example:
+        >>> state = drawing_state(torch.device("cpu"))
+        >>> first = torch.rand(2)
+        >>> with replayed(state):
+        ...     again = torch.rand(2)
+        >>> first.equal(again)
+        True
+    """
+    before = drawing_state(state[0])
+    _set_drawing_state(state)
+    try:
+        yield
+    finally:
+        if not advance:
+            _set_drawing_state(before)
+
+
+def _set_drawing_state(state: DrawingState) -> None:
+    device, values = state
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(values, device)
+    else:
+        torch.set_rng_state(values)

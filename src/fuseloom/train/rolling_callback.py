@@ -6,8 +6,11 @@ from itertools import islice
 from math import isinf
 from typing import Any
 
+import torch.distributed as dist
+
 from fuseloom.errors import MissingExtraError, OptionError
 from fuseloom.train.progressive_rolling import ProgressiveRolling
+from fuseloom.train.remedies._processes import Group
 from fuseloom.train.rolling_query import RollingQuery
 
 try:
@@ -18,7 +21,23 @@ except ImportError:
         "RollingQueryCallback needs Lightning. Run: pip install 'fuseloom[workbench]'"
     ) from None
 
-__all__ = ["RollingQueryCallback"]
+__all__ = ["RollingQueryCallback", "all_processes"]
+
+
+def all_processes(trainer: Trainer) -> Group | None:
+    """The group of all processes of a run; None where there is one.
+
+    Raises:
+        OptionError: there are several, and they are in no group of ``torch.distributed``.
+    """
+    if trainer.world_size == 1:
+        return None
+    if not dist.is_initialized():
+        raise OptionError(
+            f"strategy must connect its {trainer.world_size} processes by torch.distributed, got "
+            f"{type(trainer.strategy).__name__}. Use strategy='ddp'."
+        )
+    return dist.group.WORLD
 
 
 class RollingQueryCallback(Callback):
@@ -29,13 +48,18 @@ class RollingQueryCallback(Callback):
     its end: Lightning does not make up for the end of an epoch. In validation then the query is not turned
     yet; in what is saved when the training epoch is over it is.
 
+    Several processes turn the query alike, by the rows of all; where a sampler repeats rows, so that all have
+    equally many, these count twice. Save between epochs then: what is kept of an unfinished epoch is what the
+    first process has seen.
+
     Args:
         rolling: When and where to.
         forward: Runs a module on a batch of its training data, such as ``lambda module, batch:
             module(batch[0])``; what it returns is not used.
 
     Raises:
-        OptionError: when training starts, several processes, or an epoch without an end.
+        OptionError: when training starts, processes that cannot talk to one another, or an epoch without an
+            end.
     """
 
     def __init__(
@@ -46,12 +70,11 @@ class RollingQueryCallback(Callback):
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Prepare the query before there is an optimiser and before weights are loaded."""
-        if stage == "fit" and trainer.world_size > 1:
-            raise OptionError(
-                f"RollingQueryCallback must have one process, got {trainer.world_size}, each of which would "
-                "see rows of its own."
-            )
         self.rolling.attach(module)
+        group = all_processes(trainer) if stage == "fit" else None
+        several = self.rolling.layers if isinstance(self.rolling, ProgressiveRolling) else [self.rolling]
+        for one in several:
+            one.group = group
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Refuse an epoch without a last batch."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from fuseloom.nn.rotation import MatrixRotation, Rotation
 from fuseloom.train.class_adapters import find_class_attention
 from fuseloom.train.class_attention import ClassAttention, ClassReading
 from fuseloom.train.generators import undisturbed
+from fuseloom.train.remedies._processes import Group, rows_of_all, sum_over
 from fuseloom.train.step import apply_model
 from fuseloom.types import Batch, Selection
 
@@ -78,6 +79,15 @@ class MeanReading:
             before = self._sums.get(name, (torch.zeros_like(total), torch.zeros_like(count)))
             self._sums[name] = before[0] + total, before[1] + count
 
+    def over(self, group: Group | None) -> Self:
+        """That of the rows of all processes, each of which has some; without a group, this."""
+        whole = type(self)(by_batch=self.by_batch)
+        whole._sums = {
+            name: (sum_over(total, group), sum_over(count, group))
+            for name, (total, count) in self._sums.items()
+        }
+        return whole
+
     @property
     def query(self) -> Tensor:
         """``[H, d]`` in float64."""
@@ -132,6 +142,8 @@ class RollingQuery:
         heads: Whether heads are turned together or each for itself.
         faithful: As said above.
         find: The attention in a model; by default its only `AttentionPool`.
+        group: Processes that train the model together, each on rows of its own. All turn the query alike, by
+            the rows of all; each must watch and pass some.
 
     Raises:
         OptionError: an option out of its range.
@@ -160,6 +172,7 @@ class RollingQuery:
         heads: Heads = "shared",
         faithful: bool = False,
         find: Callable[[nn.Module], ClassAttention] = find_class_attention,
+        group: Group | None = None,
     ) -> None:
         _check(("rho", rho, 0), ("beta", beta, 0), ("window", window, 1), ("max_rotations", max_rotations, 0))
         _check(("patience", patience, 0), ("cooldown", cooldown, 0))
@@ -167,7 +180,7 @@ class RollingQuery:
             raise OptionError(f"heads must be 'shared' or 'each', got {heads!r}.")
         self.rho, self.beta, self.window, self.max_rotations = rho, beta, window, max_rotations
         self.patience, self.cooldown, self.heads = patience, cooldown, heads
-        self.faithful, self.find = faithful, find
+        self.faithful, self.find, self.group = faithful, find, group
         self.log: list[Roll] = []
         """One entry per epoch."""
         self._watched: list[dict[str, Tensor]] = []  # cosines [B, H] of the last batches of this epoch
@@ -282,7 +295,11 @@ class RollingQuery:
 
     def _measured(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Rates ``[H]`` and mean cosines ``[H]`` over the window."""
-        rows = {name: torch.cat([one[name] for one in self._watched]) for name in self._watched[0]}
+        device = next(iter(self._watched[-1].values())).device  # those of a checkpoint may be elsewhere
+        rows = {
+            name: rows_of_all(torch.cat([one[name].to(device) for one in self._watched]), self.group)
+            for name in self._watched[0]
+        }
         heads = range(next(iter(rows.values())).shape[1])
         rates = [attention_imbalance_rate({name: rows[name][:, head] for name in rows}) for head in heads]
         return torch.stack(rates), {name: value.nanmean(0) for name, value in rows.items()}
@@ -309,7 +326,7 @@ class RollingQuery:
                 for reading in readings:
                     mean.add(reading)
                 readings.clear()
-        return mean
+        return mean.over(self.group)
 
     def _turn(
         self,

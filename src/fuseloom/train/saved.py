@@ -22,11 +22,12 @@ from fuseloom.data import (
 )
 from fuseloom.encoders import Encoder
 from fuseloom.errors import RunError
-from fuseloom.models import FusionModel, ModelConfig, build_model
+from fuseloom.models import FusionModel, ModelConfig
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
 from fuseloom.train.files import digest, reporting, write_whole
 from fuseloom.train.fit import exact_outputs
+from fuseloom.train.remedies import Remedied, build_trained, fusion_inside
 from fuseloom.types import Batch
 
 __all__ = ["MODEL_FORMAT", "SavedModel"]
@@ -46,7 +47,7 @@ class SavedModel:
     tokenizer's, lie under ``preprocessing``. Nothing outside of it is needed to predict.
     """
 
-    model: FusionModel
+    model: FusionModel | Remedied
     config: ModelConfig
     task: Task
     schema: Schema
@@ -89,7 +90,7 @@ class SavedModel:
         try:
             config = ModelConfig.from_state(state["model"])
             task = lookup(state["task"]["name"], kind="task").from_state(state["task"])
-            model = build_model(config, task)
+            model = build_trained(config, task)
             model.load_state_dict(load_file(folder / _WEIGHTS))
             summary = (folder / "README.md").read_text(encoding="utf-8")
             schema = schema_from_state(state["schema"])
@@ -112,7 +113,7 @@ class SavedModel:
         """A configuration that is built without reaching for anything that was pretrained."""
         encoders = {}
         for name, options in self.config.encoders.items():
-            encoder = self.model.encoders[name]
+            encoder = fusion_inside(self.model).encoders[name]
             assert isinstance(encoder, Encoder)
             encoders[name] = {**options, **encoder.rebuild_options()}
         return replace(self.config, encoders=encoders)

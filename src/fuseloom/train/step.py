@@ -1,10 +1,14 @@
 """The one training step."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from fuseloom.tasks import Task
 from fuseloom.train.modality_dropout import drop_modalities
+from fuseloom.train.outcome import outcome_loss
+from fuseloom.train.remedies import Remedied
 from fuseloom.types import Batch, Trace
 
 __all__ = ["apply_model", "clip_gradients", "training_loss", "training_step"]
@@ -26,9 +30,7 @@ def apply_model(model: nn.Module, batch: Batch, *, trace: Trace | None = None) -
 
 
 def training_loss(model: nn.Module, batch: Batch, task: Task, *, modality_dropout: float = 0.0) -> Tensor:
-    """Loss of the task, plus what the model's parts file in a fresh trace.
-
-    That is: auxiliary losses, the task's loss of further predictions, and losses learnt from the outcome.
+    """Loss of the task, plus what the model's parts file in a fresh trace, see `outcome_loss`.
 
     Args:
         model: Called with inputs, masks and a trace.
@@ -38,18 +40,7 @@ def training_loss(model: nn.Module, batch: Batch, task: Task, *, modality_dropou
     """
     batch = drop_modalities(batch, modality_dropout)
     trace = Trace(keep_records=False)
-    outputs = apply_model(model, batch, trace=trace)
-    weight = batch.extras.get("weight")
-    assert batch.target is not None
-    assert weight is None or isinstance(weight, Tensor)
-    loss = task.loss(outputs, batch.target, weight) + trace.total_loss()
-    for prediction in trace.predictions.values():
-        loss = loss + task.loss(prediction, batch.target, weight)
-    if trace.feedbacks:
-        losses = task.losses(outputs, batch.target).detach()
-        for function in trace.feedbacks.values():
-            loss = loss + function(losses)
-    return loss
+    return outcome_loss(apply_model(model, batch, trace=trace), batch, task, trace)
 
 
 def training_step(
@@ -61,13 +52,36 @@ def training_step(
     clip_norm: float = 1.0,
     modality_dropout: float = 0.0,
 ) -> Tensor:
-    """Take one step of the optimiser with gradients clipped to ``clip_norm``; returns the detached loss."""
+    """Learn from a batch with gradients clipped to ``clip_norm``; returns the detached loss.
+
+    That is one step of the optimiser, or in the care of a remedy one per phase, and then their mean loss.
+    """
+    if not isinstance(model, Remedied):
+        loss = training_loss(model, batch, task, modality_dropout=modality_dropout)
+        _descend(loss, optimizer, clip_norm=clip_norm)
+        return loss.detach()
+    batch = drop_modalities(batch, modality_dropout)
+    losses = []
+    for phase in model.phases:
+        loss = model.loss(batch, phase)
+        _descend(loss, optimizer, clip_norm=clip_norm, before_step=model.before_step)
+        losses.append(loss.detach())
+    return torch.stack(losses).mean()
+
+
+def _descend(
+    loss: Tensor,
+    optimizer: torch.optim.Optimizer,
+    *,
+    clip_norm: float,
+    before_step: Callable[[], None] | None = None,
+) -> None:
     optimizer.zero_grad(set_to_none=False)  # in place: gradients may be views, see `flat_parameters`
-    loss = training_loss(model, batch, task, modality_dropout=modality_dropout)
     loss.backward()  # type: ignore[no-untyped-call]
+    if before_step is not None:
+        before_step()
     clip_gradients(optimizer, clip_norm=clip_norm)
     optimizer.step()
-    return loss.detach()
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, *, clip_norm: float = 1.0) -> None:
