@@ -99,7 +99,7 @@ def test_fusions_that_start_from_encoders_alone_need_the_same_ends(pictures):
     names, notes = asked(pictures, "cross_attention", depths=("early", "late"), encoders="pretrained")
     assert names == ["sum", "concat", "cross_attention@early+concat"]
     assert notes[-1].startswith(
-        "concat@late, cross_attention@late+concat do not take part: It cannot start from"
+        "concat@late, cross_attention@late+concat do not take part: It cannot take over"
     )
 
 

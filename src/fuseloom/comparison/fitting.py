@@ -15,7 +15,7 @@ from fuseloom.models import FusionModel, FusionSpec, build_model
 from fuseloom.models.building import encoder_options
 from fuseloom.tasks import Task
 from fuseloom.train.fit import seeded
-from fuseloom.train.remedies import Remedied, named_remedy
+from fuseloom.train.remedies import Remedied, named_remedy, needs_teachers, teachers_of
 from fuseloom.train.step import apply_model
 
 __all__ = ["taking_part"]
@@ -109,8 +109,8 @@ class _Door:
         shapes = {name: _shapes(model, name) for name in candidate.modalities}
         if candidate.role == "unimodal":
             self._alone |= shapes
-        elif candidate.encoders != "joint" and shapes != self._alone:
-            return "It cannot start from the encoders of each modality alone, as its own end in another way."
+        elif (candidate.encoders != "joint" or needs_teachers(candidate.model)) and shapes != self._alone:
+            return "It cannot take over the encoders of each modality alone, as its own end in another way."
         self._meet(candidate, model)
         return None
 
@@ -126,9 +126,9 @@ class _Door:
 
 def _try_remedy(candidate: Candidate, model: FusionModel, task: Task) -> None:
     """Put a copy of the model into the care of its remedy, which says what it lacks."""
-    remedy = named_remedy(candidate.model, dict(model.encoders.items()))
+    remedy = named_remedy(candidate.model, teachers_of(model))
     if remedy is not None:
-        Remedied(copy.deepcopy(model), copy.deepcopy(remedy), task)
+        Remedied(copy.deepcopy(model), remedy, task)
 
 
 def _watch_exchanges(model: FusionModel) -> list[bool]:

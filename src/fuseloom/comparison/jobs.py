@@ -20,7 +20,7 @@ from fuseloom.registry import lookup
 from fuseloom.tasks import Task
 from fuseloom.train.files import write_whole
 from fuseloom.train.fit import FitConfig, fit, seeded
-from fuseloom.train.remedies import Remedied, build_trained, named_remedy
+from fuseloom.train.remedies import Remedied, build_trained, named_remedy, teachers_of
 from fuseloom.train.state import FitState
 from fuseloom.types import Batch, Selection
 
@@ -171,7 +171,7 @@ def _teachers(job: Job, task: Task) -> dict[str, nn.Module]:
         model = build_model(job.model, task)
     for name, path in job.teachers.items():
         _load_encoder(model, name, path)
-    return dict(model.encoders.items())
+    return teachers_of(model)
 
 
 def _usable_state(job: Job) -> Path | None:

@@ -175,6 +175,11 @@ class FusionModel(nn.Module):
         return self._widths(self._first_meeting)
 
     @property
+    def stages_alone(self) -> dict[str, int]:
+        """Modality name -> how many stages of its encoder `encode_alone` runs."""
+        return {name: self._done(name, self._first_meeting) for name in self.encoders}
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """What may be passed besides inputs and masks: what its exchanges read."""
         return tuple(dict.fromkeys(name for part in self.exchanges.values() for name in _reads_of(part)))

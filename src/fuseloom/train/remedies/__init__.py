@@ -2,7 +2,13 @@
 
 from fuseloom.train.remedies._base import Course, Remedied, Remedy, RemedyCard
 from fuseloom.train.remedies._passage import Moment, Passage
-from fuseloom.train.remedies._trained import build_trained, fusion_inside, named_remedy, needs_teachers
+from fuseloom.train.remedies._trained import (
+    build_trained,
+    fusion_inside,
+    named_remedy,
+    needs_teachers,
+    teachers_of,
+)
 from fuseloom.train.remedies._view import Encoded, FusionView, ModalityView, view_of
 
 __all__ = [
@@ -19,5 +25,6 @@ __all__ = [
     "fusion_inside",
     "named_remedy",
     "needs_teachers",
+    "teachers_of",
     "view_of",
 ]

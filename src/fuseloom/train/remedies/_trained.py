@@ -1,16 +1,18 @@
 """Models that a remedy trains, from names: built for training, and built again to predict."""
 
+import copy
 from collections.abc import Mapping
 from typing import cast
 
 from torch import nn
 
+from fuseloom.encoders import Encoder
 from fuseloom.models import FusionModel, ModelConfig, build_model
 from fuseloom.registry import create_remedy, lookup
 from fuseloom.tasks import Task
 from fuseloom.train.remedies._base import Remedied, Remedy
 
-__all__ = ["build_trained", "fusion_inside", "named_remedy", "needs_teachers"]
+__all__ = ["build_trained", "fusion_inside", "named_remedy", "needs_teachers", "teachers_of"]
 
 
 def needs_teachers(config: ModelConfig) -> bool:
@@ -29,6 +31,14 @@ def named_remedy(config: ModelConfig, teachers: Mapping[str, nn.Module]) -> Reme
         return None
     options = {"teachers": dict(teachers)} if needs_teachers(config) else {}
     return cast(Remedy, create_remedy(config.remedy, **options))
+
+
+def teachers_of(model: FusionModel) -> dict[str, nn.Module]:
+    """Copies of its encoders, each up to where modalities meet."""
+    found: dict[str, nn.Module] = {}
+    for name, stages in model.stages_alone.items():
+        found[name] = cast(Encoder, copy.deepcopy(model.encoders[name])).shorten(stages)
+    return found
 
 
 def build_trained(config: ModelConfig, task: Task) -> FusionModel | Remedied:
