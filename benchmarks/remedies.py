@@ -47,7 +47,7 @@ from fuseloom.types import Batch, Trace
 __all__ = ["main"]
 
 _RESULTS = Path(__file__).parent / "results"
-_GRID = tuple(product((0.0, 0.5, 1.0), (0.0, 0.5, 1.0)))
+_GRID = tuple(product((0.0, 0.5, 1.0), (0.5, 1.0)))
 """Imbalance and noise."""
 _FIRST_SEED = 100
 """So that no draw is the embedded one."""

@@ -68,12 +68,12 @@ def test_results_are_stored_and_not_repeated(
     path = tmp_path / "found.json"
     held = {"format_version": 1, "draws": [draw(100, plain=0.8, ogm=0.9), draw(101, plain=0.8, ogm=0.9)]}
     for one in held["draws"]:
-        one["setting"] = [0.0, 0.0]
+        one["setting"] = [0.0, 0.5]
     path.write_text(json.dumps(held), "utf-8")
     monkeypatch.setattr(program, "run", None)
     assert program.main(["imbalanced", "--settings", "1", "--draws", "2", "--json", str(path)]) == 0
     shown = capsys.readouterr().out
-    assert "(0.0, 0.0), 2 draws; at most: easy 0.900" in shown
+    assert "(0.0, 0.5), 2 draws; at most: easy 0.900" in shown
     assert "ogm" in shown
     assert json.loads(path.read_text("utf-8")) == held
 
