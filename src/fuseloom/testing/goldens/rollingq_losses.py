@@ -64,7 +64,7 @@ def _mbsd(given: Given) -> dict[str, Tensor]:
 def _cml(given: Given) -> dict[str, Tensor]:
     """The toolkit sums the growth over the rows, we take its mean."""
     rows = len(given.inputs["label"])
-    met = _Met(given, CML(weight=given.option("lam") * rows, pooled=True))
+    met = _Met(given, CML(weight=given.option("lam") * rows))
     rest = met.seen.outputs_of(_NAMES[:-1])  # the case removes the last one
     before, behind = confidence(met.seen.outputs), confidence(rest)
     everyone = torch.ones(rows, dtype=torch.bool)
@@ -72,7 +72,7 @@ def _cml(given: Given) -> dict[str, Tensor]:
         "mid.conf_s": before,
         "mid.conf_p": behind,
         "mid.loss_p": met.seen.loss_of(rest),
-        "mid._loss_c": rows * rise(behind - before, everyone, pooled=True),
+        "mid._loss_c": rows * rise(behind - before, everyone),
     }
 
 

@@ -24,21 +24,21 @@ def confidence(outputs: Tensor) -> Tensor:
     return outputs.softmax(-1).amax(-1)
 
 
-def rise(growth: Tensor, rows: Tensor, weight: Tensor | None = None, *, pooled: bool = False) -> Tensor:
+def rise(growth: Tensor, rows: Tensor, weight: Tensor | None = None, *, by_row: bool = False) -> Tensor:
     """Penalty for confidence that grew by ``[B]`` though a modality was removed, mean over rows ``[B]``.
 
     Args:
         growth: Confidence behind the removal less that before.
         rows: That had the modality and have another.
         weight: Of the rows.
-        pooled: Let rows where it fell make up for others.
+        by_row: Let no row where it fell make up for others.
 
     Example:
         >>> growth, rows = torch.tensor([0.5, -1.0]), torch.tensor([True, True])
-        >>> rise(growth, rows).item(), rise(growth, rows, pooled=True).item()
-        (0.25, 0.0)
+        >>> rise(growth, rows).item(), rise(growth, rows, by_row=True).item()
+        (0.0, 0.25)
     """
-    return mean_over(growth, rows, weight).relu() if pooled else mean_over(growth.relu(), rows, weight)
+    return mean_over(growth.relu(), rows, weight) if by_row else mean_over(growth, rows, weight).relu()
 
 
 @register("cml")
@@ -48,7 +48,7 @@ class CML(Remedy):
     .. math::
 
         L = \tfrac{1}{M} \sum_{k=0}^{M-1} \ell(z^{(k)}, y)
-        + w \sum_{k=1}^{M-1} \operatorname*{mean}_i \max(0, c(z^{(k)}_i) - c(z^{(k-1)}_i))
+        + w \sum_{k=1}^{M-1} \max\Big(0, \operatorname*{mean}_i c(z^{(k)}_i) - c(z^{(k-1)}_i)\Big)
 
     ``z^(k)`` are the outputs without the first ``k`` modalities of an order that is drawn for each epoch,
     ``c`` the largest probability. Rows that lacked the modality before count in no difference, and rows that
@@ -58,7 +58,8 @@ class CML(Remedy):
 
     Args:
         weight: ``w``.
-        pooled: Penalise only growth of the mean confidence of a batch, as the official code does.
+        by_row: Penalise growth of the confidence of each row, not of a batch's mean. That asks far more, and
+            wants a smaller weight: at 3.2 an attention fusion of the set ``imbalanced`` stayed at chance.
 
     Raises:
         OptionError: a weight that is negative.
@@ -75,17 +76,17 @@ class CML(Remedy):
         needs=("classes",),
         paper="CML, ICML 2023, arXiv:2306.01265",
         code="https://github.com/GeWu-Lab/BalanceBenchmark",
-        differs="Growth of confidence is penalised for each row, as in the paper, not for the sum of a batch "
-        "(pooled=True); it is a mean over rows, so that the weight, for which the official code has 0.1 of a "
-        "sum over 32 rows, means the same for every batch size.",
+        differs="What confidence grew by is a mean over the rows of a batch, not a sum, so that the weight, "
+        "for which the code has 0.1 of a sum over 32 rows, means the same for every batch size; by_row=True "
+        "penalises each row.",
     )
     order: Tensor
 
-    def __init__(self, *, weight: float = 3.2, pooled: bool = False) -> None:
+    def __init__(self, *, weight: float = 3.2, by_row: bool = False) -> None:
         super().__init__()
         if not weight >= 0:
             raise OptionError(f"weight must not be negative, got {weight}.")
-        self.weight, self.pooled = weight, pooled
+        self.weight, self.by_row = weight, by_row
         self.register_buffer("order", torch.zeros(0, dtype=torch.long))
 
     def prepare(self, view: ModalityView, task: Task) -> None:
@@ -106,5 +107,5 @@ class CML(Remedy):
             some = torch.stack([seen.present(other) for other in left]).any(0)
             losses.append(loss_over(seen, outputs, some))
             growth = confidence(outputs) - before
-            growths.append(rise(growth, some & seen.present(name), seen.weight, pooled=self.pooled))
+            growths.append(rise(growth, some & seen.present(name), seen.weight, by_row=self.by_row))
         return torch.stack(losses).mean() + self.weight * torch.stack(growths).sum()
