@@ -96,7 +96,7 @@ def test_python_examples_run(page: Path, workplace: Path, comparison: Comparison
     run_python("\n".join(blocks(page, "python")), page, {})
 
 
-@pytest.mark.timeout(900)  # of the quickstart a minute and a half of work, in two processes
+@pytest.mark.timeout(1800)  # of the quickstart eight minutes of work, in two processes
 @pytest.mark.parametrize("page", [p for p in pages_with("console") if p.id != "README"])
 def test_console_examples_run(page: Path, workplace: Path) -> None:
     run_commands(commands(*blocks(page, "console")), workplace)
