@@ -19,7 +19,7 @@ UNUSED = {
     ("opm_tpami", "input.case2.mask"),
     *(("pmr_2mod", f"input.batch{n}.{what}") for n in range(1, 12) for what in ("audio", "visual", "label")),
 }
-"""Inputs that the official call is given and does not use, as it looks at the first tenth of batches only; and
+"""Inputs that the official call does not use, as it looks at the first tenth of the batches only; and
 a mask whose ones are ones still where they are altered."""
 OUTSIDE = {"rollingq/full_mbt", "rollingq/full_sum", "rollingq/ogm_ge_bb"}
 """Kinds without a case here, as a system has 1.4 MB at most: only `goldens_dir` has them."""
