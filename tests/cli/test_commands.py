@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from fuseloom.cli.group import VERBS, fuseloom
 
 QUICK = ["--seeds", "1", "--max-epochs", "2", "--workers", "1"]
+ONCE = [*QUICK, "--folds", "1"]
 HEADER = ["Übersicht", "Größe", "Farbe", "Urteil", "Nr"]
 
 
@@ -46,7 +47,7 @@ COLUMNS = ("--target", "Urteil", "--text", "Uebersicht=Übersicht", "--tabular",
 
 @pytest.fixture
 def compared(shop, tmp_path):
-    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", *QUICK)
+    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", *ONCE)
     assert done.exit_code == 0, done.output
     return done, tmp_path / "run"
 
@@ -61,7 +62,7 @@ def test_compare_answers_on_stdout_and_tells_its_progress_on_stderr(compared):
 
 def test_compare_takes_how_steps_are_taken(shop, tmp_path):
     steps = ["--schedule", "cosine", "--warmup", "0.25", "--clip-norm", "0"]
-    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", *QUICK, *steps)
+    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", *ONCE, *steps)
     assert done.exit_code == 0, done.output
     assert "learning rate: cosine after a warm-up over 25% of the steps" in done.output
     assert "gradients: not clipped" in done.output
@@ -88,7 +89,7 @@ def test_compare_adds_exchanges_at_depths(shop, tmp_path):
     ],
 )
 def test_compare_refuses_exchanges_that_have_no_place(shop, tmp_path, options, message):
-    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", *QUICK, *options)
+    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", *ONCE, *options)
     assert done.exit_code != 0
     assert message in " ".join(done.output.split())
 
@@ -127,7 +128,7 @@ def test_predict_serves_rows_that_lack_a_modality_and_sets_broken_ones_aside(com
 
 
 def test_json_is_the_whole_result(shop, tmp_path):
-    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", "--json", *QUICK)
+    done = run("compare", shop, *COLUMNS, "--fusion", "sum", "--out", tmp_path / "run", "--json", *ONCE)
     assert json.loads(done.stdout)["recommendation"]["name"]
 
 
@@ -209,7 +210,7 @@ def test_kinds_and_ids_reach_the_reader(shop, tmp_path):
             "--fusion",
             "sum",
         ),
-        *("--out", tmp_path / "run", "--json", *QUICK),
+        *("--out", tmp_path / "run", "--json", *ONCE),
     )
     assert done.exit_code == 0, done.output
     modalities = json.loads(done.stdout)["data"]["modalities"]

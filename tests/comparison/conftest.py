@@ -5,6 +5,13 @@ from fuseloom.comparison.config import CompareConfig
 from fuseloom.data import load
 
 
+@pytest.fixture(autouse=True)
+def _few_starts(monkeypatch):
+    """What a comparison finds of information need not be the best of many clusterings here."""
+    monkeypatch.setattr("fuseloom.diagnose.symbols._STARTS", 2)
+    monkeypatch.setattr("fuseloom.comparison.diagnosis._PERMUTATIONS", 20)
+
+
 @pytest.fixture
 def product_rows():
     """Two modalities of which only the product of one feature each tells the class."""

@@ -42,8 +42,8 @@ def course_of(comparison: Comparison) -> GradientCourse:
 @pytest.mark.parametrize(
     "options",
     [
-        {"learning_rates": (1e-3, 5e-3), "search_epochs": 2},
-        {"encoders": "pretrained"},
+        pytest.param({"learning_rates": (1e-3, 5e-3), "search_epochs": 2}, marks=pytest.mark.slow),
+        pytest.param({"encoders": "pretrained"}, marks=pytest.mark.slow),
         {"class_weight": "balanced", "modality_dropout": 0.2, "schedule": "cosine", "warmup": 0.1},
     ],
 )

@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-TRAINS = {"diagnosis", "quickstart", "remedies"}
-"""Pages whose commands train models."""
+TRAINS = {"console": {"diagnosis", "quickstart", "remedies"}, "python": {"metrics", "workbench"}}
+"""Pages whose commands or examples compare models."""
 WORKED = [ROOT / "docs" / "tutorial.md"]
 """Pages whose blocks build on each other, whatever their language."""
 
@@ -42,7 +42,7 @@ def pages_with(language: str) -> list[object]:
         pytest.param(
             page,
             id=page.stem,
-            marks=[pytest.mark.slow] if language == "console" and page.stem in TRAINS else [],
+            marks=[pytest.mark.slow] if page.stem in TRAINS.get(language, ()) else [],
         )
         for page in PAGES
         if blocks(page, language) and page not in WORKED

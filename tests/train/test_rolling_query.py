@@ -396,6 +396,7 @@ def test_a_reloaded_model_predicts_the_same():
 
 
 @pytest.mark.compile
+@pytest.mark.slow
 def test_a_model_that_is_compiled_already_is_watched_and_turned():
     model, rolling = made()
     rolling.attach(model.eval())
