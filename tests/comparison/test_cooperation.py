@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fuseloom.comparison.config import CompareConfig, candidates
-from fuseloom.comparison.cooperation import cooperation, treated_runs
+from fuseloom.comparison.cooperation import _listed, cooperation, treated_runs
+from fuseloom.comparison.prepare import prepare
 from fuseloom.comparison.run import run_comparison
 from fuseloom.data import load
 from fuseloom.errors import OptionError, UnknownNameError
@@ -111,13 +112,42 @@ def test_the_sentence_names_what_was_tried_and_what_it_showed(compared):
         assert sentence.endswith("These data show of none that it helps or harms.")
 
 
-def test_remedied_models_that_help_are_saved_and_predict(compared):
-    comparison, out = compared
-    helping = [one.name for one in comparison.findings.cooperation.treatments if one.verdict == "helps"]
-    saved = sorted(path.name for path in (out / "remedied").iterdir()) if helping else []
-    assert saved == sorted(name.replace(" ", "-") for name in helping)
-    for name in saved:
-        assert SavedModel.load(out / "remedied" / name).config.remedy in ("ogm", "uniform_loss")
+def test_models_of_remedies_that_help_are_saved_and_predict_what_was_scored(
+    dataset, small, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("fuseloom.comparison.cooperation._verdict", lambda helps, harms: "helps")
+    config = replace(small, fusions=("concat",), remedies=("mmcosine", "uniform_loss"), seeds=1)
+    found = run_comparison(dataset, tmp_path, config).findings.cooperation
+    assert sorted(path.name for path in (tmp_path / "remedied").iterdir()) == [
+        "concat-with-mmcosine",
+        "concat-with-uniform_loss",
+    ]
+    test = prepare(dataset, config)[0].rows.split["test"].numpy()
+    for one in found.treatments[1:]:
+        saved = SavedModel.load(tmp_path / "remedied" / one.name.replace(" ", "-"))
+        assert saved.config.remedy == one.remedy
+        right = saved.predict(dataset)["prediction"][test] == dataset.target[test]
+        assert right.mean() == pytest.approx(one.test.mean)
+    assert "helps" in found.sentence
+
+
+def test_epochs_of_the_run_that_tried_the_learning_rate_have_no_rate(dataset, small, tmp_path):
+    config = replace(
+        small,
+        fusions=("attention_pool",),
+        remedies=("uniform_loss",),
+        seeds=1,
+        learning_rates=(1e-3, 3e-3),
+        search_epochs=2,
+    )
+    for one in run_comparison(dataset, tmp_path, config).findings.cooperation.treatments:
+        assert [bool(np.isfinite(rate)) for rate in one.imbalance] == [False, False, True]
+
+
+def test_many_fusions_are_counted_as_such():
+    assert _listed([f"f{n}" for n in range(5)], "fusions") == "5 fusions"
+    assert _listed(["sum"], "fusions") == "sum"
+    assert _listed(["sum", "film", "late"], "fusions") == "sum, film and late"
 
 
 def test_without_remedies_there_is_no_cooperation(dataset, small, tmp_path):

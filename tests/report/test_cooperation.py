@@ -107,6 +107,15 @@ def test_the_figure_draws_the_rates_of_the_five_that_differ_most(found: Cooperat
     assert cooperation_figures(groups["concat"]) == []
 
 
+def test_the_figure_begins_where_rates_are_known(found: Cooperation) -> None:
+    group = treated_fusions(found)["attention_pool"][:2]
+    later = [replace(one, imbalance=(float("nan"), *one.imbalance)) for one in group]
+    ((_, drawing),) = cooperation_figures(later)
+    assert "epoch 1:" not in drawing
+    assert "epoch 2:" in drawing
+    assert "without a remedy +0.50 to +0.10" in drawing
+
+
 def test_page_text_and_json_hold_it(comparison: Comparison, found: Cooperation) -> None:
     whole = replace(comparison, findings=replace(comparison.findings, cooperation=found))
     page, text = to_html(whole), leaderboard_text(whole)

@@ -56,7 +56,8 @@ class Treatment:
     train_s: float
     """Median seconds of one training run."""
     imbalance: tuple[float, ...]
-    """The imbalance rate (AIR) after each of the last epochs, of the last seed; empty without attention."""
+    """The imbalance rate (AIR) after each epoch of the last seed's run on the first fold; NaN after epochs of
+    the run that tried the learning rate, if this one went on from there; empty without attention."""
     imbalance_rate: Interval | None
     """Of the trained model on test rows."""
     mass: dict[str, Interval]
@@ -131,11 +132,16 @@ def cooperation(
                     gain=gains.get(name),
                     verdict=verdicts.get(name, "untreated"),
                     train_s=float(np.median(run.train_s)),
-                    imbalance=run.imbalance[0][-1],
+                    imbalance=_by_epoch(run.imbalance[0][-1], len(run.curves[0][-1])),
                     **_looked_at(run, ready, metric, load(run)),
                 )
             )
     return Cooperation(sentence=_sentence(treatments), treatments=tuple(treatments))
+
+
+def _by_epoch(rates: Sequence[float], epochs: int) -> tuple[float, ...]:
+    """Rates of the last epochs of a run, behind as many unknown ones as it had before."""
+    return (*[float("nan")] * (epochs - len(rates)), *rates) if rates else ()
 
 
 def _against(group: Sequence[Trained], scores: Statistics) -> tuple[dict[str, Interval], dict[str, Verdict]]:
@@ -220,7 +226,8 @@ def _noise(robustness: Robustness | None) -> tuple[NoiseCurve, ...]:
 def _sentence(treatments: Sequence[Treatment]) -> str:
     tried = [one for one in treatments if one.remedy]
     remedies, fusions = dict.fromkeys(one.remedy for one in tried), dict.fromkeys(one.fusion for one in tried)
-    parts = [f"{_listed(remedies)} {'was' if len(remedies) == 1 else 'were'} tried on {_listed(fusions)}."]
+    were = "was" if len(remedies) == 1 else "were"
+    parts = [f"{_listed(remedies, 'remedies')} {were} tried on {_listed(fusions, 'fusions')}."]
     for verdict, verb in (("helps", "help"), ("harms", "harm")):
         named = [f"{one.name} ({_signed(one.gain)})" for one in tried if one.verdict == verdict]
         if named:
@@ -233,10 +240,10 @@ def _sentence(treatments: Sequence[Treatment]) -> str:
     return " ".join(parts)
 
 
-def _listed(names: Iterable[str]) -> str:
+def _listed(names: Iterable[str], what: str) -> str:
     known = list(names)
     if len(known) > _MOST_NAMED:
-        return f"{len(known)} remedies"
+        return f"{len(known)} {what}"
     return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} and {known[-1]}"
 
 

@@ -140,7 +140,7 @@ def cooperation_figures(group: Sequence[Treatment]) -> list[tuple[str, str]]:
     Args:
         group: One of `treated_fusions`.
     """
-    watched = [one for one in group if len(one.imbalance) > 1 and all(map(math.isfinite, one.imbalance))]
+    watched = [one for one in group if len(list(_dots(one))) > 1]
     if not watched:
         return []
     lines = {one.remedy or _PLAIN: list(_dots(one)) for one in _most_changed(watched)}
@@ -169,13 +169,18 @@ def cooperation_figures(group: Sequence[Treatment]) -> list[tuple[str, str]]:
 
 def _dots(one: Treatment) -> Iterator[Dot]:
     for epoch, rate in enumerate(one.imbalance, start=1):
-        yield Dot(at=epoch, value=Interval(mean=rate), said=f"epoch {epoch}")
+        if math.isfinite(rate):
+            yield Dot(at=epoch, value=Interval(mean=rate), said=f"epoch {epoch}")
+
+
+def _end(one: Treatment) -> float:
+    return list(_dots(one))[-1].value.mean
 
 
 def _most_changed(watched: Sequence[Treatment]) -> list[Treatment]:
     """Without a remedy first, then the treatments that end farthest from it."""
     plain = [one for one in watched if not one.remedy]
     treated = [one for one in watched if one.remedy]
-    start = plain[0].imbalance[-1] if plain else 0.0
-    treated.sort(key=lambda one: -abs(one.imbalance[-1] - start))
+    start = _end(plain[0]) if plain else 0.0
+    treated.sort(key=lambda one: -abs(_end(one) - start))
     return (plain + treated)[:_MOST_LINES]
