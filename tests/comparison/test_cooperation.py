@@ -128,7 +128,7 @@ def test_models_of_remedies_that_help_are_saved_and_predict_what_was_scored(
         assert saved.config.remedy == one.remedy
         right = saved.predict(dataset)["prediction"][test] == dataset.target[test]
         assert right.mean() == pytest.approx(one.test.mean)
-    assert "helps" in found.sentence
+    assert found.sentence.endswith(": help.")
 
 
 def test_epochs_of_the_run_that_tried_the_learning_rate_have_no_rate(dataset, small, tmp_path):
