@@ -31,7 +31,8 @@ def gradients_over_training(
 ) -> GradientCourse:
     """Gradients on training rows after about 12 epochs of a model's best run on the first fold.
 
-    The run is repeated with the same settings and seed, which gives the same weights; where it does not, as
+    The run is repeated with the same settings and seed, which gives the same weights but for rounding (a
+    matrix product may round differently where its operands lie elsewhere in memory); where it does not, as
     on another machine than that of the run, the note says so. A run that took longer than two minutes is not
     repeated: then its end is looked at.
 
@@ -98,7 +99,7 @@ def _course(job: Job, rows: Selection, ready: Prepared, *, losses: Sequence[floa
         epochs=tuple(epoch for epoch in epochs if epoch <= result.epochs),
         kept=kept or None,
         gradients=tuple(recorder.history),
-        note="" if _equal(model, load_weights(job.model, Path(job.weights), ready.task)) else _ANOTHER,
+        note="" if _same(model, load_weights(job.model, Path(job.weights), ready.task)) else _ANOTHER,
     )
 
 
@@ -125,6 +126,7 @@ def _at(epochs: Sequence[int], look: AfterEpoch) -> AfterEpoch:
     return lambda model: look(model) if next(number) in epochs else None
 
 
-def _equal(one: nn.Module, other: nn.Module) -> bool:
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether the weights are the same but for rounding."""
     values = other.state_dict()
-    return all(value.equal(values[name]) for name, value in one.state_dict().items())
+    return all(value.allclose(values[name], rtol=1e-3, atol=1e-4) for name, value in one.state_dict().items())
