@@ -5,9 +5,10 @@ An attention fusion on data of which it is known how good each modality is in ea
 rows is trained on without a remedy and with each, all with the same learning rate and stopping rule. Printed
 are, over the draws, accuracy and its difference to training without a remedy (Student's interval, in pairs),
 the imbalance rate of attention (AIR), the share of attention that is on the easy modality, and the Spearman
-correlation of that share with how much better that modality is than the other, row by row. Helps and harms
-are after Holm's correction for all remedies of a setting. A remedy that predicts by parts of its own has no
-attention to look at. Results are stored after every draw, and a draw that is stored is not repeated.
+correlation of that share with how much better that modality is than the other, row by row, and how much more
+that is than without a remedy. Helps and harms are after Holm's correction for all remedies of a setting. A
+remedy that predicts by parts of its own has no attention to look at. Results are stored after every draw, and
+a draw that is stored is not repeated.
 
     python benchmarks/remedies.py imbalanced
     python benchmarks/remedies.py av-digits --folder DATA_FOLDER

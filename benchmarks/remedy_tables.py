@@ -13,7 +13,7 @@ __all__ = ["PLAIN", "render", "summary"]
 PLAIN = ""
 """Name of training without a remedy."""
 _ALPHA = 0.025
-_HEAD = "remedy         accuracy    gain     95 % interval           AIR  mass follows"
+_HEAD = "remedy         accuracy    gain     95 % interval           AIR  mass follows   more  95 % interval"
 
 
 def render(results: Mapping[str, Any]) -> str:
@@ -35,6 +35,8 @@ def summary(draws: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
             key: [one[key] for one in runs if key in one] for key in ("accuracy", "air", "mass", "follows")
         }
         found[name] = {key: float(np.mean(some)) for key, some in values.items() if some}
+        followed = [(run["follows"], none["follows"]) for run, none in _beside_plain(name, draws)]
+        found[name]["more"] = _interval([one - other for one, other in followed]) if name and followed else {}
     pairs = {n: [d["runs"][n]["accuracy"] - d["runs"][PLAIN]["accuracy"] for d in draws] for n in names[1:]}
     for side, word in (("greater", "helps"), ("less", "harms")):
         p_values = [_p_value(some, side) for some in pairs.values()]
@@ -44,6 +46,12 @@ def summary(draws: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     for name, some in pairs.items():
         found[name] |= _interval(some)
     return found
+
+
+def _beside_plain(name: str, draws: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+    """Each run with a remedy and the one without on the same draw, where attention can be looked at."""
+    pairs = [(draw["runs"][name], draw["runs"][PLAIN]) for draw in draws]
+    return [pair for pair in pairs if all("follows" in run for run in pair)]
 
 
 def _p_value(differences: Sequence[float], side: str) -> float:
@@ -80,7 +88,9 @@ def _line(name: str, one: Mapping[str, Any]) -> str:
         f"{one[key]:{wide}.2f}" if key in one else " " * (wide - 1) + "-"
         for key, wide in (("air", 6), ("mass", 5), ("follows", 7))
     )
-    return f"{name or 'none':14} {one['accuracy']:8.3f} {gain:>25} {one.get('verdict', ''):6} {seen}"
+    more = one["more"]
+    told = f" {more['gain']:+6.2f} {more['gain_low']:+.2f} to {more['gain_high']:+.2f}" if more else ""
+    return f"{name or 'none':14} {one['accuracy']:8.3f} {gain:>25} {one.get('verdict', ''):6} {seen}{told}"
 
 
 def render_costs(results: Mapping[str, Any]) -> str:
