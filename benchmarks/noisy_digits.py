@@ -23,7 +23,7 @@ __all__ = ["LEVELS", "NoisyDigits", "noisy_digits"]
 LEVELS = (0.5, 1.0, 2.0)
 """The worst noise there is: its deviation, where black to white is 1, and where the sound's own is 1."""
 _ROWS = 4800
-_USED = {"train": 1200, "valid": 400, "test": 800}
+_USED = {"train": 600, "valid": 300, "test": 800}
 _BANDS, _SECONDS, _STEPS = 32, 0.6, 12
 _LOUDNESS = 0.1
 

@@ -81,8 +81,8 @@ def test_results_are_stored_and_not_repeated(
 def test_levels_of_noise_are_drawn_for_each_row_of_digits(data_dir: Path) -> None:
     found = import_module("noisy_digits").noisy_digits(data_dir / "av-digits", worst=1.0, seed=3)
     assert {name: len(rows) for name, rows in found.splits.items()} == {
-        "train": 1200,
-        "valid": 400,
+        "train": 600,
+        "valid": 300,
         "test": 800,
     }
     assert found.better.shape == (800,)
