@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-remedies bench-views docs constraints clean
+.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-muse bench-remedies bench-views docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -86,6 +86,11 @@ bench-diagnose: $(STAMP) ## What EMAP and the information decomposition cost, be
 
 bench-digits: $(STAMP) ## How long a comparison of every fusion takes, start to end, three times
 	@$(BIN)/python benchmarks/digits.py
+
+bench-muse: $(STAMP) ## What the CRF, the captioner and PixelCNN++ of MuSE cost, beside the plain formulations
+	@$(BIN)/python benchmarks/crf.py --json benchmarks/results/crf.json
+	@$(BIN)/python benchmarks/captioner.py --json benchmarks/results/captioner.json
+	@$(BIN)/python benchmarks/pixelcnn.py --json benchmarks/results/pixelcnn.json
 
 bench-interactions: $(STAMP) ## Which merges find information that only both modalities together hold
 	@$(BIN)/python benchmarks/interactions.py --set interactions-synergy --seeds 2 \

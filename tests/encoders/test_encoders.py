@@ -6,6 +6,7 @@ import torch
 from fuseloom.encoders.audio import AudioEncoder
 from fuseloom.encoders.embedding import EmbeddingEncoder
 from fuseloom.encoders.hf import HfEncoder
+from fuseloom.encoders.hf_words import HfWordEncoder
 from fuseloom.encoders.identity import IdentityEncoder
 from fuseloom.encoders.image import ImageEncoder
 from fuseloom.encoders.projection import ProjectionEncoder
@@ -13,6 +14,7 @@ from fuseloom.encoders.series import SeriesEncoder
 from fuseloom.encoders.table import TableEncoder
 from fuseloom.encoders.text import TextEncoder
 from fuseloom.encoders.timm import TimmEncoder
+from fuseloom.encoders.words import WordEncoder
 from fuseloom.registry import list_names, lookup
 
 
@@ -43,6 +45,16 @@ def text_rows():
     text = torch.randint(32, 127, (4, 21), dtype=torch.uint8)
     mask = torch.arange(21) < torch.tensor([[21], [0], [7], [16]])
     return TextEncoder(dim=8, window=4), text, mask
+
+
+def word_rows(**options):
+    words = torch.randint(1, 9, (4, 5, 7))
+    words[0, 1, 4:] = 0
+    return WordEncoder(9, dim=8, **options), words, lengths(5, 0, 1, 4)
+
+
+def words_pooled():
+    return word_rows(output="pooled")
 
 
 def lengths(*counts):
@@ -120,6 +132,18 @@ def hf_ids():
     return encoder, torch.randint(5, 30, (4, 6)), lengths(6, 0, 1, 4)
 
 
+def hf_words():
+    pytest.importorskip("transformers")
+    size = {"vocab_size": 30, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+    words = torch.tensor([[-1, 0, 0, 1, 2, -1], [-1] * 6, [-1, 0, -1, 0, 0, 0], [-1, 0, 1, -1, 1, 1]])
+    pieces = torch.stack([torch.randint(5, 30, (4, 6)), words], -1)
+    return (
+        HfWordEncoder("tiny", num_words=4, dim=8, config={"model_type": "distilbert", **size}),
+        pieces,
+        lengths(6, 0, 3, 4),
+    )
+
+
 CASES = [
     embedding_rows,
     embedding_tokens,
@@ -127,6 +151,8 @@ CASES = [
     projection_rows,
     table_rows,
     text_rows,
+    word_rows,
+    words_pooled,
     series_conv,
     series_conv_tokens,
     series_transformer,
@@ -139,6 +165,7 @@ CASES = [
     audio_tokens,
     timm_images,
     hf_ids,
+    hf_words,
 ]
 
 
@@ -204,8 +231,8 @@ def test_stages_have_the_widths_they_claim_and_are_zero_under_false(make):
 def test_absent_samples_get_and_give_no_gradient(make):
     encoder, value, mask = make()
     encoder.eval()
-    if isinstance(encoder, TextEncoder | HfEncoder):
-        pytest.skip("bytes and ids have no gradient")
+    if isinstance(encoder, TextEncoder | HfEncoder | HfWordEncoder | WordEncoder):
+        pytest.skip("bytes, ids and words have no gradient")
     poisoned = value.float() if value.dtype == torch.uint8 else value.clone()
     poisoned[~mask] = torch.nan
     poisoned.requires_grad_()

@@ -9,17 +9,21 @@ from torch.nn import functional as F
 
 from fuseloom import Alignment, Batch, Trace, create, registry
 from fuseloom.encoders import Encoder
+from fuseloom.encoders.identity import IdentityEncoder
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.exchange import Exchange
-from fuseloom.heads import LinearHead
+from fuseloom.heads import LinearHead, TaggingHead
 from fuseloom.merge import Merge
 from fuseloom.models import FusionModel, ModelConfig, build_model
+from fuseloom.models.anchor import Anchor
 from fuseloom.models.exchange_transformer import ExchangeTransformer
 from fuseloom.nn import PreNormBlock
+from fuseloom.nn.crf_packing import unpack_chain
 from fuseloom.registry import Card
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.multilabel import Multilabel
 from fuseloom.tasks.regression import Regression
+from fuseloom.tasks.tagging import Tagging
 from fuseloom.train.step import apply_model
 
 ENCODERS = {"text": {"kind": "embedding", "in_dim": 6}, "audio": {"kind": "embedding", "in_dim": 4}}
@@ -481,3 +485,67 @@ def test_a_merge_of_decisions_that_does_not_ask_is_not_told(monkeypatch):
     streams, masks = model.encode({"text": torch.randn(5, 6), "audio": torch.randn(5, 4)})
     votes = [decide(streams[name]) for name, decide in model.decisions.items()]
     torch.testing.assert_close(model.fuse(streams, masks), sum(votes))
+
+
+def tagger(fusion="concat", **options):
+    encoders = {"text": {"kind": "words", "num_words": 9}, "photo": {"kind": "image", "channels": 1}}
+    task = Tagging(["O", "B-PER", "I-PER"])
+    config = ModelConfig(encoders=encoders, fusion=fusion, dim=8, anchor="text", **options)
+    return build_model(config, task).eval(), task
+
+
+def sentences():
+    words = torch.randint(1, 9, (3, 5, 7))
+    mask = torch.arange(5) < torch.tensor([[5], [2], [0]])
+    return {"text": words, "photo": torch.randint(0, 256, (3, 1, 16, 16), dtype=torch.uint8)}, {"text": mask}
+
+
+def test_a_merge_that_keeps_no_positions_is_refused_behind_an_anchor():
+    with pytest.raises(OptionError, match="behind an anchor must keep positions, got 'attention_pool'"):
+        tagger("attention_pool")
+
+
+@pytest.mark.parametrize("fusion", ["concat", "cross_attention+film", "gated"])
+def test_positions_of_an_anchor_are_predicted_with_what_the_others_say(fusion):
+    model, task = tagger(fusion)
+    inputs, masks = sentences()
+    outputs = model(inputs, masks)
+    chain, emissions, kept = unpack_chain(outputs)
+    assert emissions.shape == (3, 5, 3)
+    assert kept.equal(masks["text"])
+    assert chain.transitions.equal(model.head.crf.transitions)
+    other = model({**inputs, "photo": 255 - inputs["photo"]}, masks)
+    assert not torch.allclose(unpack_chain(other)[1][0], emissions[0])
+    absent = model(inputs, {**masks, "photo": torch.tensor([False, True, True])})
+    turned = model(
+        {**inputs, "photo": 255 - inputs["photo"]}, {**masks, "photo": torch.tensor([False, True, True])}
+    )
+    torch.testing.assert_close(absent[0], turned[0])
+    target = torch.tensor([[1, 2, 0, 0, 1], [0, 0, -1, -1, -1], [-1] * 5])
+    assert task.loss(outputs, target).isfinite()
+
+
+def test_options_of_the_anchor_and_one_modality_alone():
+    model, _ = tagger(options={"anchor": {"context": "mean"}})
+    assert not any(True for _ in model.anchor.parameters())
+    alone = ModelConfig(
+        encoders={"text": {"kind": "words", "num_words": 9}}, fusion="concat", dim=8, anchor="text"
+    )
+    words, masks = sentences()
+    outputs = build_model(alone, Tagging(["O", "B-PER"])).eval()({"text": words["text"]}, masks)
+    assert outputs.shape == (3, 2 + 2 + 5, 3)
+
+
+def test_an_anchor_and_a_head_of_positions_belong_together():
+    encoders = {"a": IdentityEncoder(4), "b": IdentityEncoder(4)}
+    dims = {"a": 4, "b": 4}
+    merge = create("sum", dims, dim=4, pool=None)
+    anchor = Anchor(dims, "a")
+    with pytest.raises(OptionError, match=r"must be a PositionHead where there is an anchor.*LinearHead"):
+        FusionModel(encoders, merge, LinearHead(4, 2), anchor=anchor)
+    with pytest.raises(OptionError, match="got TaggingHead and no anchor"):
+        FusionModel(encoders, merge, TaggingHead(4, 2))
+    with pytest.raises(ModalityError, match="Anchor must be built for the widths"):
+        FusionModel(encoders, merge, TaggingHead(4, 2), anchor=Anchor({"a": 4, "b": 5}, "a"))
+    with pytest.raises(OptionError, match=r"behind the last stages.*the trunk 'photo'"):
+        tagger("concat@early", trunk="photo")

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fuseloom.errors import OptionError
-from fuseloom.testing.goldens import Given, Runner, Tolerance
+from fuseloom.testing.goldens import Given, GoldenCase, Runner, Tolerance
+from fuseloom.testing.goldens._case import Stated, json_tensor
 from fuseloom.testing.verify import (
     CaseResult,
     Verification,
@@ -117,6 +118,35 @@ def test_a_damaged_case_of_an_unknown_kind_fails(tmp_path: Path, tensors: dict[s
     case = write(tmp_path, tensors, kind="test/other")
     case.with_suffix(".safetensors").write_bytes(b"damaged")
     assert verify_case(case, RUNNERS).status == "failed"
+
+
+def test_what_the_json_states_is_given_and_compared(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
+    def run(given: Given) -> dict[str, Tensor]:
+        return doubled(given) | {"output.word": json_tensor(given.option("word").upper())}
+
+    def states(case: GoldenCase) -> Stated:
+        expected = {"output.word": json_tensor(case.header["expected"])}
+        return Stated(given={"word": case.header["word"]}, expected=expected)
+
+    runners = {"test/double": Runner(run=run, states=states)}
+    right = verify_case(write(tmp_path, tensors, word="ann", expected="ANN"), runners)
+    assert (right.status, [check.name for check in right.checks]) == ("ok", ["output.y", "output.word"])
+    wrong = verify_case(write(tmp_path, tensors, word="ann", expected="ANA"), runners)
+    assert wrong.status == "failed"
+    assert wrong.reason.startswith("output.word misses by")
+    longer = verify_case(write(tmp_path, tensors, word="ann", expected="ANNA"), runners)
+    assert "output.word must be uint8 of shape [6], got uint8 of shape [5]" in longer.reason
+
+
+def test_a_case_of_which_nothing_is_compared_fails(tmp_path: Path) -> None:
+    case = write(tmp_path, {"input.x": torch.ones(1), "weight.w": torch.ones(1)})
+    found = verify_case(case, {"test/double": Runner(run=lambda given: _read_all(given))})
+    assert (found.status, found.reason) == ("failed", "nothing is stored that could be compared")
+
+
+def _read_all(given: Given) -> dict[str, Tensor]:
+    assert given.inputs["x"] == given.weights["w"]
+    return {}
 
 
 def test_a_case_without_tensors_fails(tmp_path: Path) -> None:

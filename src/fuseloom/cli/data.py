@@ -68,7 +68,8 @@ def _check(source: str | None, **options: Any) -> None:
 
     Errors are rows that cannot be read, the same content or group in two splits, inputs that give the target
     away, files joined to the wrong rows, and classes that are never trained. Warnings are numbers that are
-    not finite, columns of one value, rare classes, copies, and rows without a target.
+    not finite, columns of one value, rare classes, copies, rows without a target, and files that rows are
+    kept without.
     """
     from fuseloom.cli.describing import check_text
     from fuseloom.data.checks import check as checked

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from fuseloom.data import Dataset, Preprocessor
@@ -97,7 +97,13 @@ class EncoderSpec:
         return inspect.signature(PREPROCESSORS[self.reads].fit).parameters.keys() - {"modality", "rows"}
 
 
-_BEHIND = {"identity": "embedding", "projection": "embedding", "timm": "image", "hf": "tokens"}
+_BEHIND = {
+    "identity": "embedding",
+    "projection": "embedding",
+    "timm": "image",
+    "hf": "tokens",
+    "hf_words": "word-pieces",
+}
 """Encoder -> preprocessor, where they are not called the same."""
 _FROZEN = {"timm": "image-features", "hf": "text-features"}
 """Pretrained encoder -> preprocessor that holds it, where it is not trained."""
@@ -105,8 +111,12 @@ _SETTINGS: Mapping[str, Mapping[str, Value]] = {"timm": {"size": 224, "frames": 
 """Encoder -> settings of the preprocessing, where they are not its own defaults."""
 
 
+_OF_POSITIONS = {"text": "words", "hf": "hf_words"}
+"""Kind of modality, or encoder -> encoder with a token for each position that a task predicts."""
+
+
 def chosen_encoders(
-    dataset: Dataset, named: Sequence[str], *, embedding_encoder: str
+    dataset: Dataset, named: Sequence[str], *, embedding_encoder: str, anchor: str = ""
 ) -> dict[str, EncoderSpec]:
     """A spec for each modality of the data.
 
@@ -114,6 +124,7 @@ def chosen_encoders(
         dataset: Gives the modalities.
         named: As `EncoderSpec.parse` reads them.
         embedding_encoder: For vectors for which none is named.
+        anchor: The modality whose positions are predicted.
 
     Raises:
         OptionError: a spec that cannot be read, names no modality, or one of another kind.
@@ -128,6 +139,8 @@ def chosen_encoders(
     for name, modality in dataset.modalities.items():
         default = embedding_encoder if modality.kind == "embedding" else modality.kind
         spec = specs.setdefault(name, EncoderSpec(modality=name, kind=default))
+        if name == anchor and spec.kind in _OF_POSITIONS:
+            spec = specs[name] = replace(spec, kind=_OF_POSITIONS[spec.kind])
         _check_kind(spec, modality.kind)
     return {name: specs[name] for name in dataset.modalities}
 

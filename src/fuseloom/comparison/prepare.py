@@ -39,6 +39,8 @@ class Prepared:
     rows: Rows
     encoders: Mapping[str, Mapping[str, Any]]
     """Modality name -> kind and options of its encoder."""
+    anchor: str
+    """Modality at whose positions the task predicts; none for a task of rows."""
     notes: tuple[str, ...]
 
     @property
@@ -63,22 +65,26 @@ def fingerprint(folds: Sequence[Prepared]) -> str:
     return digest.hexdigest()[:16]
 
 
-def prepare(dataset: Dataset, config: CompareConfig, store: Store = _IN_MEMORY) -> list[Prepared]:
+def prepare(
+    dataset: Dataset, config: CompareConfig, store: Store = _IN_MEMORY, *, least: int = 2
+) -> list[Prepared]:
     """Learn the task, split the rows into folds, and fit each fold's preprocessing on its training rows.
 
     Folds whose preprocessing of a modality came out the same share its inputs.
 
     Args:
-        dataset: With at least two modalities and a target.
+        dataset: With a target.
         config: Gives task, splits and encoders.
         store: Where inputs go that are too large for the memory.
+        least: How many modalities there must be.
 
     Raises:
-        DataError: fewer than two modalities, no usable target, or too few rows.
+        DataError: fewer modalities, no usable target, too few rows, or not one modality whose positions the
+            task is of.
         OptionError: classes are to be balanced and the task has none.
         UnknownNameError: no such task.
     """
-    if len(dataset.modalities) < 2:
+    if len(dataset.modalities) < least:
         raise DataError(
             f"{dataset.name} must have at least two modalities to compare fusions, got only "
             f"{next(iter(dataset.modalities))!r}. Of a table, each text column is one and all other columns "
@@ -142,7 +148,10 @@ def _fold(
     dataset = encoded.dataset
     places = {part: np.flatnonzero(split == part) for part in ("train", "valid", "test")}
     _check_sizes(places)
-    specs = chosen_encoders(dataset, config.encoder, embedding_encoder=config.embedding_encoder)
+    anchor = _anchor(dataset, task)
+    specs = chosen_encoders(
+        dataset, config.encoder, embedding_encoder=config.embedding_encoder, anchor=anchor
+    )
     settings = {name: spec.settings() for name, spec in specs.items()}
     preprocessors = fit_preprocessors(dataset, places["train"], settings)
     made = {name: encoded.by(name, preprocessor) for name, preprocessor in preprocessors.items()}
@@ -163,8 +172,21 @@ def _fold(
             files={name: file for name, (_, _, file) in made.items() if file is not None},
         ),
         encoders={name: specs[name].encoder(p) for name, p in preprocessors.items()},
+        anchor=anchor,
         notes=(*notes, *learnt),
     )
+
+
+def _anchor(dataset: Dataset, task: Task) -> str:
+    """The modality at whose positions the task predicts."""
+    kinds = {name: modality.kind for name, modality in dataset.modalities.items()}
+    found = [name for name, kind in kinds.items() if kind == task.positions_of]
+    if task.positions_of and len(found) != 1:
+        raise DataError(
+            f"One modality must be of kind {task.positions_of!r} for {task.name}, got {kinds}. Leave the "
+            "others out."
+        )
+    return found[0] if found else ""
 
 
 def _check_sizes(places: Mapping[str, NDArray[np.intp]]) -> None:

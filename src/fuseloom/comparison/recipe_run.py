@@ -117,7 +117,7 @@ def _prepared(dataset: Dataset, recipe: Recipe, store: Store = _IN_MEMORY) -> Pr
         folds=folds,
         embedding_encoder=recipe.model.embedding_encoder,
     )
-    return prepare(dataset, config, store)[0]
+    return prepare(dataset, config, store, least=1)[0]
 
 
 def _part(dataset: Dataset, settings: DataSettings) -> Dataset:
@@ -150,6 +150,7 @@ def _model(recipe: Recipe, ready: Prepared) -> ModelConfig:
         dropout=settings.dropout,
         options=settings.options,
         trunk=settings.trunk,
+        anchor=ready.anchor,
     )
 
 

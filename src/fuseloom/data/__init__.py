@@ -22,6 +22,7 @@ from fuseloom.data.kinetics_sounds import read_kinetics_sounds
 from fuseloom.data.loading import load, read_rows
 from fuseloom.data.media import Frames, Sound
 from fuseloom.data.mosei import read_mosei
+from fuseloom.data.mvsa import read_mvsa
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.preprocessing import Preprocessor, encode, fit_preprocessors
 from fuseloom.data.splits import make_splits
@@ -31,6 +32,8 @@ from fuseloom.data.state import (
     schema_from_state,
     schema_state,
 )
+from fuseloom.data.tagged import read_tagged
+from fuseloom.data.twitter import read_mt_product, read_twitter2015, read_twitter2017
 from fuseloom.data.views import Views, make_views
 
 __all__ = [
@@ -70,7 +73,12 @@ __all__ = [
     "read_crema_d",
     "read_kinetics_sounds",
     "read_mosei",
+    "read_mt_product",
+    "read_mvsa",
     "read_rows",
+    "read_tagged",
+    "read_twitter2015",
+    "read_twitter2017",
     "schema_from_state",
     "schema_state",
 ]

@@ -204,6 +204,8 @@ class Dataset:
     grouping: str | None = None
     """The one of them that no two splits should share, where nobody asked for groups."""
     set_aside: Sequence[SetAside] = ()
+    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Modality -> id of each row that was kept without it, as its file cannot be had, and why."""
     notes: Sequence[str] = ()
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from fuseloom.data.media import (
     read_item,
     shown_item,
 )
+from fuseloom.metrics.spans import entity_spans
 from fuseloom.tasks import infer_task
 
 __all__ = ["Description", "Inferred", "PartDescription", "Range", "describe"]
@@ -127,9 +128,24 @@ def _target(dataset: Dataset, target: NDArray[Any]) -> PartDescription:
     if task == "regression":
         numbers = values.astype(np.float64)
         return PartDescription(name=name, kind=task, shape=_distinct(numbers), range=_range([numbers]))
+    if task == "tagging":
+        return _tags(name, values.tolist())
     counts = _by_frequency([_plain(value) or "(no class)" for value in values.tolist()])
     what = "classes" if task == "classification" else "different"
     return PartDescription(name=name, kind=task, shape=f"{len(counts):,} {what}", counts=counts)
+
+
+def _tags(name: str, sentences: Sequence[Sequence[str]]) -> PartDescription:
+    """How many tags and entities there are, and in how many rows each type is."""
+    spans = [entity_spans(tags) for tags in sentences]
+    types = [sorted({span.type for span in found}) or ["(no entity)"] for found in spans]
+    tags = len({tag for sentence in sentences for tag in sentence})
+    return PartDescription(
+        name=name,
+        kind="tagging",
+        shape=f"{tags:,} tags of {sum(map(len, sentences)):,} words, {sum(map(len, spans)):,} entities",
+        counts=_by_frequency(kind for of_row in types for kind in of_row),
+    )
 
 
 def _modality(name: str, modality: Modality) -> PartDescription:

@@ -22,6 +22,7 @@ from fuseloom.data.records import read_json_lines, read_parquet
 from fuseloom.data.shards import is_shards, read_shards
 from fuseloom.data.source import Source, check_lengths
 from fuseloom.data.tables import read_table
+from fuseloom.data.tagged import with_tags
 from fuseloom.data.values import as_column
 from fuseloom.errors import DataError
 
@@ -78,8 +79,9 @@ def load(
         opened = _with_target(opened, target, in_memory=not isinstance(source, str | os.PathLike | None))
         options = replace(options, target=_GIVEN)
     schema, notes = plan(opened, options)
-    rows = labelled_rows(opened, schema, notes=notes)
-    return replace(rows, notes=(*rows.notes, *divided_notes(rows)))
+    rows = _with_tags(opened, labelled_rows(opened, schema, notes=notes))
+    notes = [*rows.notes, *opened.notes, *divided_notes(rows)]
+    return replace(rows, missing=opened.missing, notes=tuple(notes))
 
 
 def read_rows(
@@ -93,7 +95,8 @@ def read_rows(
     Raises:
         DataError: the source cannot be read, or lacks all modalities or a part of one.
     """
-    return unlabelled_rows(_opened(source, target=schema.target), schema)
+    opened = _opened(source, target=schema.target)
+    return _with_tags(opened, unlabelled_rows(opened, schema))
 
 
 def _opened(source: object, *, target: str | None) -> Source:
@@ -139,6 +142,10 @@ def _from_file(path: Path, text: str, *, target: str | None) -> Source:
             f"source must be a file or folder that is there, got {text!r}. No such file or folder."
         )
     return read_named(text)
+
+
+def _with_tags(source: Source, rows: Dataset) -> Dataset:
+    return with_tags(rows) if source.tagged and rows.schema.target == source.target else rows
 
 
 def _with_target(source: Source, values: object, *, in_memory: bool) -> Source:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fuseloom.data import av_digits, crema_d, kinetics_sounds, mfeat, mosei, mosi
+from fuseloom.data import av_digits, crema_d, kinetics_sounds, mfeat, mosei, mosi, mvsa, twitter
 from fuseloom.data.digits import read_digits
 from fuseloom.data.imbalanced import read_imbalanced
 from fuseloom.data.interactions import NAMED_SETTINGS, read_interactions
 from fuseloom.data.reviews import read_reviews
 from fuseloom.data.source import Source
+from fuseloom.data.tagged import is_tagged, read_tagged
 from fuseloom.data.views import read_views
 from fuseloom.errors import DataError, UnknownNameError, did_you_mean
 
@@ -26,11 +27,15 @@ class PublishedSet:
     read: Callable[[Path], Source]
     holds: Callable[[Iterable[bool]], bool] = all
     """Whether the folder has all of them, or ``any``: then each file is a set by itself."""
+    matches: Callable[[Path], bool] | None = None
+    """Whether a folder is the set, where the names of its files do not tell."""
 
     def is_at(self, path: Path) -> bool:
         """Whether a folder, or file, is this set."""
         if path.is_file():
             return self.holds is any and path.name in self.files
+        if self.matches is not None:
+            return self.matches(path)
         return self.holds((path / file).exists() for file in self.files)
 
 
@@ -43,6 +48,11 @@ EMBEDDED: Mapping[str, Callable[[], Source]] = {
 }
 """Sets that need no file."""
 
+
+def _found(find: Callable[[Path], str | None], name: str, folder: Path) -> bool:
+    return find(folder) == name
+
+
 _IN_FOLDERS = {
     "av-digits": PublishedSet(files=av_digits.FILES, read=av_digits.read_av_digits),
     "crema-d": PublishedSet(files=crema_d.FILES, read=crema_d.read_crema_d),
@@ -50,7 +60,19 @@ _IN_FOLDERS = {
     "mosei": PublishedSet(files=mosei.FILES, read=mosei.read_mosei, holds=any),
     "mfeat": PublishedSet(files=mfeat.FILES, read=mfeat.read_mfeat),
     "mosi": PublishedSet(files=mosi.FILES, read=mosi.read_mosi),
+    **{
+        name: PublishedSet(
+            files=mvsa.FILES, read=mvsa.read_mvsa, matches=partial(_found, mvsa.find_set, name)
+        )
+        for name in ("mvsa-single", "mvsa-multiple")
+    },
+    **{
+        name: PublishedSet(files=twitter.FILES, read=read, matches=partial(_found, twitter.find_set, name))
+        for name, read in twitter.READERS.items()
+    },
 }
+_TAGGED = PublishedSet(files=(), read=read_tagged)
+"""Of no name: sentences of a person's own in one of the formats that published sets have."""
 
 
 def list_sets() -> list[str]:
@@ -64,8 +86,9 @@ def list_sets() -> list[str]:
 
 
 def recognised(path: Path) -> PublishedSet | None:
-    """The published set whose files a folder holds, or which the file is, if any."""
-    return next((one for one in _IN_FOLDERS.values() if one.is_at(path)), None)
+    """The published set that a folder holds, or that the file is, or else tagged sentences, if any."""
+    published = next((one for one in _IN_FOLDERS.values() if one.is_at(path)), None)
+    return _TAGGED if published is None and is_tagged(path) else published
 
 
 def read_named(name: str) -> Source:

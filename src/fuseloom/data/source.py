@@ -37,6 +37,8 @@ class Source:
     split_column: str | None = None
     grouping: str | None = None
     """The label that no two splits should share, such as the speaker; kept together only where asked for."""
+    tagged: bool = False
+    """Whether the target is the tags of the text, one per word, with one blank between them."""
     decimal_comma: bool = False
     set_aside: tuple[SetAside, ...] = ()
     """Rows that are not in the columns and arrays."""
@@ -44,6 +46,10 @@ class Source:
     """Column or array -> rows that must be set aside where it is used, and why."""
     unusable: Mapping[str, str] = field(default_factory=dict)
     """Columns of values that are nothing to learn from, and why."""
+    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Modality -> id of each row that stays without it, as its file cannot be had, and why."""
+    notes: tuple[str, ...] = ()
+    """What the reader did that a person should know."""
 
     def __len__(self) -> int:
         return len(self.ids)

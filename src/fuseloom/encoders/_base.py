@@ -46,6 +46,12 @@ class Encoder(nn.Module, ABC):
         self.dims = self.dims[:stages]
         return self
 
+    def extend(self, stage: nn.Module, dim: int) -> Self:
+        """Add a stage of width ``dim`` behind its last."""
+        self.stages.append(stage)
+        self.dims = (*self.dims, dim)
+        return self
+
     def freeze(self) -> None:
         """Train it no more: it has no gradient and stays in evaluation mode, so that its output is fixed."""
         self.frozen = True

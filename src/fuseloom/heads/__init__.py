@@ -1,5 +1,7 @@
 """Heads: a fused value becomes the outputs of a task."""
 
+from fuseloom.heads._base import PositionHead
 from fuseloom.heads.linear import LinearHead
+from fuseloom.heads.tagging import TaggingHead
 
-__all__ = ["LinearHead"]
+__all__ = ["LinearHead", "PositionHead", "TaggingHead"]

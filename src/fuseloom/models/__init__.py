@@ -1,5 +1,6 @@
 """Models: the generic assembly, and the published systems."""
 
+from fuseloom.models.anchor import Anchor
 from fuseloom.models.building import ModelConfig, build_model
 from fuseloom.models.exchange_transformer import ExchangeTransformer
 from fuseloom.models.fusion import FusionModel
@@ -9,6 +10,7 @@ from fuseloom.models.routed import RoutedModel
 from fuseloom.models.spec import FusionSpec
 
 __all__ = [
+    "Anchor",
     "ExchangeTransformer",
     "FusionModel",
     "FusionSpec",

@@ -11,6 +11,7 @@ from fuseloom.encoders import Encoder
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.exchange import Exchange
 from fuseloom.merge import Merge
+from fuseloom.models.anchor import Anchor
 from fuseloom.models.fusion import FusionModel
 from fuseloom.models.spec import FusionSpec, stages_run
 from fuseloom.registry import card, create, list_fusions, lookup
@@ -41,6 +42,9 @@ class ModelConfig:
     trunk: str | None = None
     """Modality whose encoder goes on behind a merge that stands ``@early`` or ``@middle``; by default the
     first of those with the most stages."""
+    anchor: str = ""
+    """Modality whose positions are predicted, by a task of positions; options of the `Anchor` are under the
+    part name ``anchor``."""
     remedy: str = ""
     """What it is trained with, of `list_remedies`, and where its card says so predicts with."""
 
@@ -59,7 +63,8 @@ def build_model(config: ModelConfig, task: Task) -> FusionModel:
 
     Raises:
         ModalityError: a part cannot take the modalities.
-        OptionError: an unknown part or option, or a merge inside the encoders that keeps no positions.
+        OptionError: an unknown part or option, or a merge inside the encoders or behind an anchor that keeps
+            no positions.
     """
     spec = FusionSpec.parse(config.fusion)
     encoders = {name: _build_encoder(options, config) for name, options in encoder_options(config).items()}
@@ -72,9 +77,10 @@ def build_model(config: ModelConfig, task: Task) -> FusionModel:
             encoder.shorten(stages_run(len(encoder.stages), behind=depth - 1, depth=num_stages))
     exchanges = _exchanges(spec, config, num_stages, lambda stage: _dims(encoders, stage, depth, trunk))
     dims = _dims(encoders, depth - 1, depth, trunk)
+    anchor = Anchor(dims, config.anchor, **config.options.get("anchor", {})) if config.anchor else None
     if trunk is None:
         merge, head = _end(spec.merge.name, dims, config, task)
-        return FusionModel(encoders, merge, head, exchanges=exchanges)
+        return FusionModel(encoders, merge, head, exchanges=exchanges, anchor=anchor)
     options = {"dim": dims[trunk], "pool": None, **config.options.get(spec.merge.name, {})}
     return FusionModel(
         encoders,
@@ -83,14 +89,15 @@ def build_model(config: ModelConfig, task: Task) -> FusionModel:
         exchanges=exchanges,
         trunk=trunk,
         merge_after=depth - 1,
+        anchor=anchor,
     )
 
 
 def encoder_options(config: ModelConfig) -> dict[str, dict[str, Any]]:
     """Options of each encoder as the fusion has it.
 
-    Where a part stands ``@late``, encoders that can give tokens do; before a merge inside the encoders they
-    are as they end alone, in one vector.
+    Where a part stands ``@late``, or positions are predicted, encoders that can give tokens do; before a
+    merge inside the encoders they are as they end alone, in one vector.
     """
     spec = FusionSpec.parse(config.fusion)
     found = {}
@@ -99,7 +106,7 @@ def encoder_options(config: ModelConfig) -> dict[str, dict[str, Any]]:
         has_choice = "output" in inspect.signature(cls).parameters
         given = options.get("output") in _PLACES
         found[name] = dict(options)
-        if has_choice and spec.wants_tokens and not given:
+        if has_choice and (spec.wants_tokens or config.anchor) and not given:
             found[name]["output"] = "tokens"
         if has_choice and spec.merge.is_inside and given:
             del found[name]["output"]
@@ -117,12 +124,7 @@ def _trunk(spec: FusionSpec, encoders: Mapping[str, Encoder], named: str | None)
     num_stages = len(encoders[trunk].stages)
     if not spec.merge.is_inside or spec.merge.stage(num_stages) == num_stages - 1:
         return None, num_stages
-    if not _keeps_positions(spec.merge.name):
-        known = [name for name in list_fusions(kind="merge") if _keeps_positions(name)]
-        raise OptionError(
-            f"A merge inside the encoders must keep positions, got {spec.merge.name!r}. Those that can: "
-            f"{', '.join(known)}."
-        )
+    _check_positions(spec.merge.name, where="inside the encoders")
     return trunk, num_stages
 
 
@@ -136,6 +138,15 @@ def _exchanges(
         built = create(part.name, dims_behind(stage), **config.options.get(part.name, {}))
         found.setdefault(stage, []).append(built)
     return found
+
+
+def _check_positions(merge: str, *, where: str) -> None:
+    """Refuse a merge that makes one vector of each sample."""
+    if not _keeps_positions(merge):
+        known = [name for name in list_fusions(kind="merge") if _keeps_positions(name)]
+        raise OptionError(
+            f"A merge {where} must keep positions, got {merge!r}. Those that can: {', '.join(known)}."
+        )
 
 
 def _keeps_positions(merge: str) -> bool:
@@ -157,7 +168,10 @@ def _end(
     name: str, dims: Mapping[str, int], config: ModelConfig, task: Task
 ) -> tuple[Merge, nn.Module | dict[str, nn.Module] | None]:
     """The merge behind the last stages, and the heads around it."""
-    level, options = card(name).level, config.options.get(name, {})
+    level, options = card(name).level, dict(config.options.get(name, {}))
+    if config.anchor:
+        _check_positions(name, where="behind an anchor")
+        options["pool"] = None
     if level == "stream":
         merge = create(name, dims, dim=config.dim, **options)
         return merge, task.head(config.dim, dropout=config.dropout)

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from fuseloom.encoders import Encoder
 from fuseloom.errors import ModalityError, OptionError, did_you_mean
 from fuseloom.exchange import Exchange
+from fuseloom.heads import PositionHead
 from fuseloom.merge import Merge
+from fuseloom.models.anchor import Anchor
 from fuseloom.models.spec import stages_run
 from fuseloom.part import zero_masked
 from fuseloom.types import Masks, Streams, Trace
@@ -26,6 +28,10 @@ class FusionModel(nn.Module):
     ``trunk``, behind any stage of that encoder, whose other stages then run on the fused stream. All other
     encoders run whole before it, so give them only the stages that you want (`Encoder.shorten`).
 
+    Where the positions of one modality are to be predicted, such as the tags of words, an ``anchor`` brings
+    the other streams to them, behind the last stage and its exchanges; the merge fuses position by position,
+    and the head, a `PositionHead`, is told which of them are real.
+
     Args:
         encoders: Modality name -> encoder.
         merge: Takes the streams. Before the rest of a trunk it keeps positions (``pool=None``), which then
@@ -36,6 +42,7 @@ class FusionModel(nn.Module):
             other; negative numbers count from the last stage before the merge.
         trunk: The encoder that goes on behind the merge.
         merge_after: Stage of the trunk behind which the merge stands; negative numbers count from its end.
+        anchor: Brings the streams to the positions of one of them, for a merge that keeps positions.
 
     Raises:
         ModalityError: the merge, an exchange or the heads were built for other modalities than the encoders,
@@ -46,7 +53,8 @@ class FusionModel(nn.Module):
     Reads:
         What the cards of its exchanges name, such as ``alignment``, about the streams as the exchanges meet
         them; all that read one name get the same. A `Batch` holds it in its ``extras``. Not ``inputs``,
-        which are what a block gets: between stages there is none.
+        which are what a block gets: between stages there is none. With an anchor also ``positions``
+        ``[B, N]``, which of its positions are to be predicted: by default those that are real.
 
     Example:
         >>> import torch
@@ -76,6 +84,7 @@ class FusionModel(nn.Module):
         exchanges: Mapping[int, Exchange | Sequence[Exchange]] | None = None,
         trunk: str | None = None,
         merge_after: int | None = None,
+        anchor: Anchor | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
@@ -86,18 +95,23 @@ class FusionModel(nn.Module):
         self.exchanges = nn.ModuleDict(behind)
         """Stage, or stage and place behind it (``2_1``), -> exchange."""
         self._first_meeting = min(map(_stage, behind), default=self.depth - 1)
+        self.anchor = anchor
         self.merge = merge
         _check_level(merge, head, trunk)
+        _check_anchor(anchor, head, trunk)
         self.decisions = nn.ModuleDict(head if isinstance(head, Mapping) else {})
         self.head = head if isinstance(head, nn.Module) else nn.Identity()
         for key, part in behind.items():
             _check_dims(part, self._widths(_stage(key)), where=f" behind stage {_stage(key)}")
-        _check_dims(merge, self._widths(self.depth - 1), where="", widths=merge.card.level != "decision")
+        last = self._widths(self.depth - 1)
+        _check_dims(merge, last, where="", widths=merge.card.level != "decision")
+        if anchor is not None:
+            _check_dims(anchor, last, where="")
         if isinstance(head, Mapping) and head.keys() != encoders.keys():
             raise ModalityError(f"head must be built for {sorted(encoders)}, got {sorted(head)}.")
-        if trunk is not None and merge.dim != self._widths(self.depth - 1)[trunk]:
+        if trunk is not None and merge.dim != last[trunk]:
             raise ModalityError(
-                f"dim of {type(merge).__name__} must be {self._widths(self.depth - 1)[trunk]}, the width of "
+                f"dim of {type(merge).__name__} must be {last[trunk]}, the width of "
                 f"the trunk {trunk!r} behind stage {self.depth - 1}, got {merge.dim}."
             )
 
@@ -110,8 +124,9 @@ class FusionModel(nn.Module):
         **reads: Any,
     ) -> Tensor:
         """Outputs ``[B, K]`` of what the encoders read; masks are True where an input is real."""
+        positions = reads.pop("positions", None) if self.anchor is not None else None
         streams, kept = self.encode(inputs, masks, trace=trace, **reads)
-        return self.fuse(streams, kept, trace=trace)
+        return self.fuse(streams, kept, trace=trace, positions=positions)
 
     def encode(
         self,
@@ -182,10 +197,18 @@ class FusionModel(nn.Module):
     @property
     def reads(self) -> tuple[str, ...]:
         """What may be passed besides inputs and masks: what its exchanges read."""
-        return tuple(dict.fromkeys(name for part in self.exchanges.values() for name in _reads_of(part)))
+        names = dict.fromkeys(name for part in self.exchanges.values() for name in _reads_of(part))
+        return (*names, *(["positions"] if self.anchor is not None else []))
 
-    def fuse(self, streams: Streams, masks: Masks, *, trace: Trace | None = None) -> Tensor:
-        """Outputs ``[B, K]`` of encoded streams.
+    def fuse(
+        self,
+        streams: Streams,
+        masks: Masks,
+        *,
+        trace: Trace | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Outputs ``[B, K]`` of encoded streams, or what a `PositionHead` gives.
 
         Raises:
             ModalityError: a trunk is to go on, and streams differ in their positions, or the merge gave
@@ -193,13 +216,20 @@ class FusionModel(nn.Module):
         """
         for name, decide in self.decisions.items():
             streams = streams | {name: decide(streams[name])}
+        if self.anchor is not None:
+            streams, masks = self.anchor(streams, masks)
         if self.trunk is not None:
             _check_places(streams, stage=self.depth - 1)
         fused = self.merge(streams, masks, trace=None if trace is None else trace.scope("merge"))
         if self.trunk is not None:
             fused = self._go_on(self.trunk, fused, streams, masks)
-        outputs: Tensor = self.head(fused)
-        return outputs
+        if self.anchor is None:
+            outputs: Tensor = self.head(fused)
+            return outputs
+        found: Tensor = self.head(
+            fused, positions if positions is not None else masks.get(self.anchor.anchor)
+        )
+        return found
 
     def _run_stage(self, stage: int, streams: Streams, masks: Masks) -> tuple[Streams, Masks]:
         values, kept = dict(streams), dict(masks)
@@ -303,7 +333,25 @@ def _check_level(merge: Merge, head: nn.Module | Mapping[str, nn.Module] | None,
         )
 
 
-def _check_dims(part: Merge | Exchange, there: Mapping[str, int], *, where: str, widths: bool = True) -> None:
+def _check_anchor(
+    anchor: Anchor | None, head: nn.Module | Mapping[str, nn.Module] | None, trunk: str | None
+) -> None:
+    """Refuse a head over positions without an anchor, and an anchor before anything else."""
+    if (anchor is not None) != isinstance(head, PositionHead):
+        raise OptionError(
+            "head must be a PositionHead where there is an anchor, and another one where there is none, got "
+            f"{type(head).__name__} and {'an anchor' if anchor is not None else 'no anchor'}."
+        )
+    if anchor is not None and trunk is not None:
+        raise OptionError(
+            f"An anchor must stand behind the last stages of all encoders, got one and the trunk {trunk!r}. "
+            "Leave the trunk out."
+        )
+
+
+def _check_dims(
+    part: Merge | Exchange | Anchor, there: Mapping[str, int], *, where: str, widths: bool = True
+) -> None:
     """Refuse a part that was built for other modalities, or for other widths, than the streams have there."""
     name = type(part).__name__ + where
     if part.dims.keys() != there.keys():

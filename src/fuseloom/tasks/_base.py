@@ -54,6 +54,8 @@ class Task(ABC):
     """What the outputs are, for a merge of decisions."""
     stratified: ClassVar[bool]
     """Whether made splits keep the shares of the target's values."""
+    positions_of: ClassVar[str] = ""
+    """Kind of the modality at whose positions it predicts, such as the words of a text; none for rows."""
     notes: tuple[str, ...] = ()
     """How the raw targets were read, where that is not plain."""
 
@@ -99,6 +101,10 @@ class Task(ABC):
         Raises:
             OptionError: the task has no classes.
         """
+
+    def blank_outputs(self, target: Tensor) -> Tensor:
+        """Outputs that say nothing, of rows with such encoded targets."""
+        return torch.zeros(len(target), self.num_outputs)
 
     @abstractmethod
     def errors(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -152,6 +152,10 @@ def _reason(error: Exception) -> str:
 
 
 def _verified(case: GoldenCase, runner: Runner) -> CaseResult:
+    stated = runner.states(case)
+    case = replace(
+        case, config={**case.config, **stated.given}, expected={**case.expected, **stated.expected}
+    )
     given = case.given()
     returned = runner.run(given)
     unread = [f"weight.{n}" for n in given.weights.unread] + [f"input.{n}" for n in given.inputs.unread]
@@ -163,6 +167,8 @@ def _verified(case: GoldenCase, runner: Runner) -> CaseResult:
         *_listed("computed but not stored", _outputs(returned) - case.expected.keys()),
         *(check.problem for check in sorted(checks, key=_severity, reverse=True) if check.problem),
     ]
+    if not problems and not checks:
+        problems = ["nothing is stored that could be compared"]
     return CaseResult(
         path=str(case.path),
         kind=case.kind,

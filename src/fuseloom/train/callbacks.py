@@ -83,8 +83,8 @@ class BestWeights(Callback):
         return self.progress.waited >= self.patience
 
     def _valid_loss(self, trainer: Trainer, module: FitModule) -> float:
-        dtype = next(module.parameters()).dtype
-        outputs = torch.zeros(len(self.valid), module.task.num_outputs, device=module.device, dtype=dtype)
+        one = torch.from_numpy(predict_outputs(module.model, self.valid.take(slice(0, 1)).to(module.device)))
+        outputs = one.new_zeros(len(self.valid), *one.shape[1:], device=module.device)
         places = range(0, len(self.valid), _ROWS_AT_ONCE)
         for start in places[trainer.global_rank :: trainer.world_size]:
             rows = slice(start, start + _ROWS_AT_ONCE)

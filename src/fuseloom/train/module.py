@@ -97,7 +97,8 @@ class FitModule(LightningModule):
     def _mass(self, rows: Batch) -> float:
         """The weights of all errors of some rows; they are the same whatever the outputs."""
         assert rows.target is not None
-        errors, weights = self.task.errors(torch.zeros(len(rows), self.task.num_outputs), rows.target.cpu())
+        target = rows.target.cpu()
+        errors, weights = self.task.errors(self.task.blank_outputs(target), target)
         of_errors = torch.ones_like(errors) if weights is None else weights
         of_rows = rows.extras.get("weight")
         if isinstance(of_rows, Tensor):

@@ -1,67 +1,65 @@
 import json
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from fuseloom.data.dataset import Text
-from fuseloom.data.preprocessing import TokenPreprocessor
-from fuseloom.errors import DataError
-
-transformers = pytest.importorskip("transformers")
+from fuseloom.data.preprocessing import PREPROCESSORS, WordPreprocessor
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a tokenizer of six words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    folder = tmp_path_factory.mktemp("words")
-    vocabulary = {word: code for code, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "blue"])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)
-    transformers.BertConfig(vocab_size=6).save_pretrained(folder)
-    return str(folder)
-
-
-def text(*values: str | None) -> Text:
+def texts(*values: str | None) -> Text:
     return Text(values=np.array(values, dtype=object))
 
 
-def test_texts_become_tokens_as_long_as_the_longest_of_training(model: str) -> None:
-    texts = text("red", "blue red", None, "red blue red blue")
-    fitted = TokenPreprocessor.fit(texts, np.arange(3), model=model)
-    values, mask = fitted.apply(texts)
-    assert values.tolist() == [[2, 4, 3, 0], [2, 5, 4, 3], [0] * 4, [2, 4, 5, 3]]
-    assert mask.sum(1).tolist() == [3, 4, 0, 4]
-    assert fitted.notes == ("1 of 4 texts are cut after 4 tokens",)
-    assert fitted.encoder_options() == {"model": model}
+def fitted(values: Sequence[str | None], **options: int) -> WordPreprocessor:
+    return WordPreprocessor.fit(texts(*values), np.arange(len(values)), **options)
 
 
-def test_the_limit_is_kept(model: str) -> None:
-    fitted = TokenPreprocessor.fit(text("red " * 50), np.arange(1), model=model, max_length=7)
-    assert fitted.apply(text("red " * 50))[1].sum() == 7
+def spelt(letters: np.ndarray) -> bytes:
+    return bytes(letters[letters > 0].tolist())
 
 
-def test_training_rows_without_a_text_still_give_a_shape(model: str) -> None:
-    texts = text(None, " ", "red blue")
-    fitted = TokenPreprocessor.fit(texts, np.arange(2), model=model)
-    values, mask = fitted.apply(texts)
-    assert values[2].tolist() == [2, 4, 3]
-    assert mask.sum(1).tolist() == [0, 0, 3]
+def test_words_seen_twice_are_known_by_their_lower_case_with_digits_alike() -> None:
+    words = fitted(["Route 66 and", "route 99 in", None])
+    assert words.vocabulary == ("00", "route")
+    values, mask = words.apply(texts("ROUTE 42 again", " ", None))
+    assert values[0, :, 0].tolist() == [2, 1, 0]
+    assert mask.tolist() == [[True] * 3, [False] * 3, [False] * 3]
+    assert not values[1:].any()
 
 
-def test_the_state_survives_json(model: str) -> None:
-    fitted = TokenPreprocessor.fit(text("red blue"), np.arange(1), model=model)
-    assert TokenPreprocessor.from_state(json.loads(json.dumps(fitted.state()))) == fitted
+def test_letters_are_bytes_between_two_marks_and_a_long_word_keeps_both_ends() -> None:
+    words = fitted(["Zoë 0123456789abcdefghijKLMNOPQRST \u200b"])
+    values, _ = words.apply(texts("Zoë 0123456789abcdefghijKLMNOPQRST \u200b"))
+    zoe, long, invisible = values[0, :, 1:]
+    assert spelt(zoe) == b"\x02Zo\xc3\xab\x03"
+    assert spelt(long) == b"\x020123456789KLMNOPQRST\x03"
+    assert len(spelt(long)) == words.letters
+    assert spelt(invisible) == b"\x02\xe2\x80\x8b\x03"
 
 
-def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere"):
-        TokenPreprocessor.fit(text("red"), np.arange(1), model=str(tmp_path / "nowhere"))
+def test_only_training_rows_are_learnt_from_and_cuts_are_counted() -> None:
+    modality = texts("a a b", "c c c c", None)
+    words = WordPreprocessor.fit(modality, np.array([0, 2]))
+    assert (words.vocabulary, words.length) == (("a",), 3)
+    assert words.notes == ("1 of 3 texts are cut after 3 words",)
+    values, mask = words.apply(modality)
+    assert values.shape == (3, 3, 1 + words.letters)
+    assert mask.sum(1).tolist() == [3, 3, 0]
+
+
+def test_settings_and_a_state_that_survives_json() -> None:
+    words = fitted(["a b c d"], min_count=1, max_words=2)
+    assert (words.vocabulary, words.length) == (("a", "b", "c", "d"), 2)
+    again = PREPROCESSORS["words"].from_state(json.loads(json.dumps(words.state())))
+    assert again == words
+    assert again.encoder_options() == {"num_words": 4}
+
+
+@pytest.mark.parametrize("values", [[], [None, ""]])
+def test_without_any_word_there_is_one_place_that_is_masked(values: list[str | None]) -> None:
+    words = fitted(values)
+    made, mask = words.apply(texts(None))
+    assert made.shape == (1, 1, 1 + words.letters)
+    assert not mask.any()

@@ -36,6 +36,7 @@ def check(dataset: Dataset) -> CheckResult:
     prints = contents(dataset)
     findings = [
         *_set_aside(dataset),
+        *_missing(dataset),
         *find_copies(dataset, prints),
         *find_uneven(dataset),
         *find_leaks(dataset),
@@ -44,6 +45,20 @@ def check(dataset: Dataset) -> CheckResult:
     ]
     errors_first = sorted(findings, key=lambda one: one.severity != "error")
     return CheckResult(name=dataset.name, rows=len(dataset), findings=tuple(errors_first))
+
+
+def _missing(dataset: Dataset) -> list[Finding]:
+    return [
+        Finding(
+            severity="warning",
+            kind="missing-files",
+            what=f"files of {name} are not there or cannot be read; their rows are kept without",
+            where=tuple(f"{row}: {why}" for row, why in found.items()),
+            count=len(found),
+            advice="Put them there, or know that scores are of fewer of them than a paper's.",
+        )
+        for name, found in dataset.missing.items()
+    ]
 
 
 def _set_aside(dataset: Dataset) -> list[Finding]:

@@ -88,7 +88,7 @@ def _target(dataset: Dataset) -> _Target | None:
         return None
     values = dataset.target.reshape(-1)
     task = infer_task(values)
-    if task == "multilabel":
+    if task in ("multilabel", "tagging"):
         return None
     if task == "classification":
         names, places = np.unique([str(value) for value in values.tolist()], return_inverse=True)

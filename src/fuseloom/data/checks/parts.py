@@ -1,7 +1,7 @@
 """How targets and groups are spread over classes and splits."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,12 @@ _UNEVEN = 10
 
 
 def find_uneven(dataset: Dataset) -> Iterator[Finding]:
-    """Rare classes, classes that training rows lack, groups in two splits."""
+    """Rare classes, classes and types of entities that training rows lack, groups in two splits."""
     yield from _groups(dataset)
-    if dataset.target is None or infer_task(dataset.target) != "classification":
+    task = "" if dataset.target is None else infer_task(dataset.target)
+    if dataset.target is not None and task == "tagging":
+        yield from _untrained_types(dataset, dataset.target.tolist())
+    if dataset.target is None or task != "classification":
         return
     classes = np.array([str(value) for value in dataset.target.reshape(len(dataset)).tolist()])
     counts = Counter(classes.tolist())
@@ -53,6 +56,25 @@ def _untrained(dataset: Dataset, classes: NDArray[np.str_]) -> Iterator[Finding]
             where=tuple(unknown),
             count=len(unknown),
             advice="Move rows of them to the training split, or leave them out.",
+        )
+
+
+def _untrained_types(dataset: Dataset, target: Sequence[Sequence[str]]) -> Iterator[Finding]:
+    types = [{tag.partition("-")[2] for tag in tags} - {""} for tags in target]
+    unknown = []
+    for place, split in given_splits(dataset).items():
+        trained = {
+            kind for of_row, part in zip(types, split, strict=True) if part == "train" for kind in of_row
+        }
+        unknown += [f"{place}{kind}" for kind in sorted(set[str]().union(*types) - trained)]
+    if unknown:
+        yield Finding(
+            severity="error",
+            kind="untrained-classes",
+            what="types of entities stand in no training row, so no model can predict them",
+            where=tuple(unknown),
+            count=len(unknown),
+            advice="Mend the spelling of their tags, or move rows of them to the training split.",
         )
 
 

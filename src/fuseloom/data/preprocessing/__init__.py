@@ -21,6 +21,8 @@ from fuseloom.data.preprocessing.store import Store
 from fuseloom.data.preprocessing.table import TablePreprocessor
 from fuseloom.data.preprocessing.text import TextPreprocessor
 from fuseloom.data.preprocessing.tokens import TokenPreprocessor
+from fuseloom.data.preprocessing.word_pieces import WordPiecePreprocessor
+from fuseloom.data.preprocessing.words import WordPreprocessor
 from fuseloom.errors import DataError
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
     "TextFeatures",
     "TextPreprocessor",
     "TokenPreprocessor",
+    "WordPiecePreprocessor",
+    "WordPreprocessor",
     "encode",
     "fit_preprocessors",
 ]
@@ -59,6 +63,8 @@ PREPROCESSORS: Mapping[str, type[Preprocessor]] = {
         TextFeatures,
         TextPreprocessor,
         TokenPreprocessor,
+        WordPiecePreprocessor,
+        WordPreprocessor,
     )
 }
 """Name -> preprocessor; that of the same name as a kind of modality is the one it gets by default."""

@@ -20,9 +20,11 @@ __all__ = [
     "GoldenCase",
     "Ledger",
     "Runner",
+    "Stated",
     "Tolerance",
     "apply_part",
     "gradients",
+    "json_tensor",
     "leaf",
     "load_module",
     "read_case",
@@ -79,6 +81,8 @@ class GoldenCase:
     inputs: Mapping[str, Tensor]
     weights: Mapping[str, Tensor]
     expected: Mapping[str, Tensor]
+    header: Mapping[str, Any] = field(default_factory=dict)
+    """The whole JSON, which in a few cases holds inputs and expected values besides tensors."""
 
     def tolerance(self, name: str) -> Tolerance:
         """The tolerance of an expected tensor: ``grad`` for gradients, ``output`` for all others.
@@ -162,6 +166,16 @@ class Given:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What the JSON of a case holds for its runner, and what of it must be reproduced."""
+
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Added to the configuration."""
+    expected: Mapping[str, Tensor] = field(default_factory=dict)
+    """Added to the expected tensors."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Runner:
     """How the cases of one kind are reproduced.
 
@@ -172,12 +186,14 @@ class Runner:
             tolerance of the case.
         invariants: Pattern of names -> from a case, a name and the tensor, stored or ours, to what of it the
             method determines; where values besides are a choice of the machine, this is compared instead.
+        states: Gives what the JSON of a case holds beside its tensors.
     """
 
     run: Callable[[Given], dict[str, Tensor]]
     idle: Callable[[GoldenCase], tuple[str, ...]] = lambda _: ()
     accuracy: Mapping[str, Tolerance] = field(default_factory=dict)
     invariants: Mapping[str, Callable[[GoldenCase, str, Tensor], Tensor]] = field(default_factory=dict)
+    states: Callable[[GoldenCase], Stated] = lambda _: Stated()
 
     def tolerance(self, case: GoldenCase, name: str) -> Tolerance:
         """What is allowed of an expected tensor.
@@ -215,6 +231,7 @@ def read_case(path: Path) -> GoldenCase:
         inputs=groups["input"],
         weights=groups["weight"],
         expected=expected,
+        header=header,
     )
 
 
@@ -296,6 +313,17 @@ def _role(name: str) -> str:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
+
+
+def json_tensor(value: object) -> Tensor:
+    """The bytes of any value as JSON has it, to be compared like a tensor.
+
+    Example:
+        >>> bytes(json_tensor({"b": 1, "a": ["x"]}).tolist()).decode()
+        '{"a": ["x"], "b": 1}'
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return torch.tensor(list(text.encode("utf-8", "surrogatepass")), dtype=torch.uint8)
 
 
 def leaf(tensor: Tensor) -> Tensor:

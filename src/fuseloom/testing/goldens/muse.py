@@ -18,7 +18,7 @@ from fuseloom.nn import PostNormBlock, PreNormBlock
 from fuseloom.testing.goldens._case import Given, Runner, leaf
 from fuseloom.types import Streams, Trace
 
-__all__ = ["RUNNERS"]
+__all__ = ["RUNNERS", "StepByStep"]
 
 _NUMBERS = {"text": "1", "image": "2"}
 _EPS = 1e-5
@@ -127,12 +127,12 @@ def _run(
     state = convert_muse_transformer(weights)
     model.load_state_dict(state, assign=True)
     reads = {"trace": trace, "attended": dict(attended)}
-    with _StepByStep():
+    with StepByStep():
         out: Streams = functional_call(model.eval(), state, (inputs,), reads, strict=True)
     return out
 
 
-class _StepByStep(TorchFunctionMode):
+class StepByStep(TorchFunctionMode):
     """Fused attention as the official code does it: scale the queries, two products, a softmax between.
 
     The stored gradients were rounded at every step, and norms behind norms amplify that a hundredfold.

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fuseloom.errors import OptionError
-from fuseloom.models.muse import convert_muse_transformer, muse_transformer
+from fuseloom.models.muse.transformer import convert_muse_transformer, muse_transformer
 from fuseloom.nn import PostNormBlock
 
 

@@ -12,7 +12,7 @@ from fuseloom.exchange.cls_exchange import ClsExchange
 from fuseloom.models.exchange_transformer import ExchangeTransformer, Place
 from fuseloom.nn import EncoderBlock, PostNormBlock
 
-__all__ = ["convert_muse_transformer", "muse_transformer"]
+__all__ = ["convert_muse_transformer", "muse_transformer", "official_muse_transformer"]
 
 _BLOCK = partial(PostNormBlock, num_heads=12, hidden=2048, dropout=0.2)
 _OFFICIAL = {
@@ -25,6 +25,8 @@ _OFFICIAL = {
 }
 """Prefix in a layer of the official CrossTransformer -> prefix in ours."""
 _KEY = re.compile(r"layers\.(\d+)\.(" + "|".join(map(re.escape, _OFFICIAL)) + r")(weight|bias)")
+_OWN = {ours: official for official, ours in _OFFICIAL.items()}
+_OWN_KEY = re.compile(r"layers\.(\d+)\.shared\.(" + "|".join(map(re.escape, _OWN)) + r")(weight|bias)")
 
 
 def muse_transformer(
@@ -86,3 +88,21 @@ def _converted_key(key: str) -> str:
         raise OptionError(f"official must be the state of a CrossReplaceTransformer, got {key!r} in it.")
     number, inner, kind = match.groups()
     return f"layers.{number}.shared.{_OFFICIAL[inner]}{kind}"
+
+
+def official_muse_transformer(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of the official ``CrossReplaceTransformer`` from that of `muse_transformer`: the inverse.
+
+    Raises:
+        OptionError: a key that `muse_transformer` does not have.
+    """
+    return {_official_key(key): value for key, value in state.items()}
+
+
+def _official_key(key: str) -> str:
+    if key in ("norms.shared.weight", "norms.shared.bias"):
+        return key.replace("norms.shared.", "norm.")
+    if (match := _OWN_KEY.fullmatch(key)) is None:
+        raise OptionError(f"state must be that of a muse_transformer, got {key!r} in it.")
+    number, inner, kind = match.groups()
+    return f"layers.{number}.{_OWN[inner]}{kind}"
