@@ -3,7 +3,17 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-__all__ = ["RULES", "Span", "SpanRule"]
+__all__ = [
+    "RULES",
+    "Span",
+    "SpanRule",
+    "conll_spans",
+    "muse_bios_spans",
+    "muse_spans",
+    "seqeval_spans",
+    "strict_spans",
+    "umt_spans",
+]
 
 SpanRule = Literal["conll", "muse", "muse_bios", "seqeval", "strict", "umt"]
 
