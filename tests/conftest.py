@@ -17,6 +17,11 @@ settings.register_profile("fuseloom", derandomize=True, deadline=None, database=
 settings.load_profile("fuseloom")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the seed that each test starts with: thinc, which spaCy brings, would set another behind it."""
+    config.option.randomly_reset_seed = False
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _few_resamples() -> Iterator[None]:
     """Comparisons are made in a hundred tests: their intervals of information need not be fine."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["result_text", "train"]
 
 _KEYS = {
+    "data": "data.source",
     "fusion": "model.fusion",
     "task": "data.task",
     "fraction": "data.fraction",
@@ -28,10 +29,12 @@ _KEYS = {
 Examples:
   $ fuseloom train digits
   $ fuseloom train digits --set fit.lr=1e-3 --set model.fusion=film --fraction 0.1
+  $ fuseloom train entities --data twitter2017
   $ fuseloom train my.yaml --seed 1 --out runs/second
   $ fuseloom train reviews.csv --target score --text review --tabular price,stars --fusion film"""
 )
 @click.argument("source", metavar="RECIPE_OR_DATA")
+@click.option("--data", metavar="FILE_OR_FOLDER", help="Short for --set data.source=... of a recipe.")
 @click.option("--set", "settings", multiple=True, metavar="KEY.SUB=VALUE", help="Change a setting.")
 @click.option("--fusion", metavar="[EXCHANGE[@DEPTH]+]MERGE[@DEPTH]", help="Short for --set model.fusion=...")
 @reading

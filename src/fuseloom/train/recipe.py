@@ -88,7 +88,7 @@ def list_recipes() -> list[str]:
 
     Example:
         >>> list_recipes()
-        ['digits']
+        ['digits', 'entities']
     """
     found = (file.name for file in files("fuseloom").joinpath("recipes").iterdir())
     return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
