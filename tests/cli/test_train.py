@@ -133,3 +133,15 @@ def test_everything_that_has_a_name_is_listed(kind, name, text):
     assert line.startswith(name)
     assert text in line
     assert json.loads(run("list", "--kind", kind, name, "--json").stdout).keys() == {name}
+
+
+def test_encoders_are_named(table, tmp_path):
+    columns = ["--target", "score", "--text", "review", "--tabular", "price", "--fusion", "concat"]
+    out = tmp_path / "run"
+    done = run("train", table, *columns, "--encoder", "review=words,max_n=2", "--out", out, *QUICK)
+    assert done.exit_code == 0, done.output
+    saved = json.loads((out / "model" / "config.json").read_text())["model"]["encoders"]["review"]
+    assert (saved["kind"], saved["max_n"]) == ("words", 2)
+    wrong = run("train", table, *columns, "--encoder", "review", "--out", tmp_path / "other")
+    assert wrong.exit_code == 2
+    assert "must be NAME=KIND, got 'review'" in wrong.stderr

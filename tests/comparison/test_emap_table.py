@@ -31,6 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_only_what_can_interact_finds_a_product_and_its_projection_loses_it(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_everything_is_compared_and_written(finished, small):
     assert result.config == small.state()
 
 
+@pytest.mark.slow
 def test_folds_are_scored_together(dataset, small, tmp_path):
     config = replace(small, folds=3, seeds=2)
     result = run_comparison(dataset, tmp_path / "one", config)
@@ -145,6 +146,7 @@ def test_processes_give_the_same_numbers(dataset, small, finished, tmp_path):
     assert not (tmp_path / "two" / "rows.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_inputs_larger_than_the_memory_give_the_same_numbers(dataset, small, finished, tmp_path, monkeypatch):
     here, _ = finished
     monkeypatch.setattr(study, "Store", partial(Store, large=0))

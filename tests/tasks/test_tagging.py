@@ -132,3 +132,12 @@ def test_bad_targets_are_refused(task):
     assert task.baselines(0) == []
     with pytest.raises(OptionError, match="tagging has none"):
         task.baseline_predict(None, None)
+
+
+def test_the_class_names_its_metrics_and_an_instance_has_them(task):
+    assert Tagging.metrics.keys() < task.metrics.keys()
+    for name, metric in Tagging.metrics.items():
+        assert metric.higher_is_better == task.metrics[name].higher_is_better
+        assert metric.bounded == task.metrics[name].bounded
+    with pytest.raises(OptionError, match=r"Use Tagging\(tags\)\.metrics"):
+        Tagging.metrics["span_f1"].function(np.zeros((1, 1, 3)), np.zeros((1, 1)))

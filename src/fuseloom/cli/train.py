@@ -37,6 +37,13 @@ Examples:
 @click.option("--data", metavar="FILE_OR_FOLDER", help="Short for --set data.source=... of a recipe.")
 @click.option("--set", "settings", multiple=True, metavar="KEY.SUB=VALUE", help="Change a setting.")
 @click.option("--fusion", metavar="[EXCHANGE[@DEPTH]+]MERGE[@DEPTH]", help="Short for --set model.fusion=...")
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    metavar="NAME=KIND[:MODEL][,OPTION=VALUE]",
+    help="What encodes a modality, as in photo=timm:resnet18,frozen.",
+)
 @reading
 @click.option("--task", help="Told from the target by default.")
 @click.option("--fraction", type=float, help="Share of the training and validation rows, by class.")
@@ -112,4 +119,14 @@ def _overrides(options: dict[str, Any]) -> list[str]:
         name: value if isinstance(value, str) else json.dumps(value) for name, value in read.items() if value
     }
     found += [f"data.read.{name}={value}" for name, value in told.items()]
+    if options["encoders"]:
+        named = dict(_named(text) for text in options["encoders"])
+        found.append(f"model.encoders={json.dumps(named)}")
     return [*found, *([f"trainer.loggers={json.dumps(options['loggers'])}"] if options["loggers"] else [])]
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, spec = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"must be NAME=KIND, got {text!r}.", param_hint="--encoder")
+    return name.strip(), spec.strip()

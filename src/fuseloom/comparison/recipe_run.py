@@ -115,6 +115,7 @@ def _prepared(dataset: Dataset, recipe: Recipe, store: Store = _IN_MEMORY) -> Pr
         task=recipe.data.task,
         split_seed=recipe.data.split_seed,
         folds=folds,
+        encoder=tuple(f"{name}={spec}" for name, spec in recipe.model.encoders.items()),
         embedding_encoder=recipe.model.embedding_encoder,
     )
     return prepare(dataset, config, store, least=1)[0]

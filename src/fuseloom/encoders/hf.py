@@ -38,6 +38,7 @@ class HfEncoder(PretrainedEncoder):
         OptionError: an unknown ``output``.
 
     Example:
+        >>> import torch
         >>> config = {"model_type": "bert", "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1}
         >>> config |= {"num_attention_heads": 2, "intermediate_size": 16}
         >>> encoder = HfEncoder("tiny", dim=4, config=config)

@@ -32,6 +32,13 @@ _RULES: Mapping[str, SpanRule] = {
 _CHUNK = 256
 
 
+def _of_instance(predictions: Floats, target: NDArray[Any]) -> float:
+    raise OptionError(
+        "A metric of tags must be of a task that knows their names, got that of the class. Use "
+        "Tagging(tags).metrics."
+    )
+
+
 @register("tagging")
 class Tagging(Task):
     """Tags of words that mark entities (``B-PER``, ``I-PER``, ``O``), by a linear-chain CRF.
@@ -52,6 +59,14 @@ class Tagging(Task):
         (('O', 'B-PER', 'I-PER'), [[1, 2, 0], [0, -1, -1]])
     """
 
+    metrics: Mapping[str, Metric] = {
+        name: Metric(function=_of_instance, higher_is_better=better, bounded=better)
+        for name, better in {
+            **dict.fromkeys((*_RULES, "precision", "recall", "token_accuracy"), True),
+            "log_loss": False,
+        }.items()
+    }
+    """On an instance also the F1 of each type of entity."""
     default_metric = "span_f1"
     loss_metric = "log_loss"
     decision = "softmax"

@@ -47,7 +47,7 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """What is trained; encoders follow from the data."""
+    """What is trained; encoders follow from the data, unless they are named."""
 
     fusion: str = "concat"
     """As ``MERGE`` or ``EXCHANGE+MERGE``, each with ``@early``, ``@middle`` or ``@late`` if need be."""
@@ -57,6 +57,8 @@ class ModelSettings:
     """Width of every stream and of the fused value."""
     dropout: float = 0.5
     """In encoders and head."""
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    """Modality -> ``KIND[:MODEL][,OPTION=VALUE...]`` of its encoder, such as ``hf:bert-base-uncased``."""
     embedding_encoder: Literal["embedding", "identity"] = "embedding"
     """What encodes given vectors: a small MLP, or nothing."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
