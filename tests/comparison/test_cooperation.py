@@ -131,6 +131,7 @@ def test_models_of_remedies_that_help_are_saved_and_predict_what_was_scored(
     assert found.sentence.endswith(": help.")
 
 
+@pytest.mark.slow
 def test_epochs_of_the_run_that_tried_the_learning_rate_have_no_rate(dataset, small, tmp_path):
     config = replace(
         small,

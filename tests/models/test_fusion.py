@@ -356,6 +356,7 @@ def test_exchanges_between_the_stages_of_timm_models_and_a_merge_inside(family):
 
 
 @pytest.mark.compile
+@pytest.mark.slow
 def test_a_merge_inside_compiles_whole_and_exports():
     model = build_model(ModelConfig(encoders=IMAGES, fusion="sum@middle", dim=16), TASK).eval()
     given = {"photo": torch.randn(3, 1, 12, 12), "depth": torch.randn(3, 1, 12, 12)}

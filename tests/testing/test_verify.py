@@ -263,6 +263,7 @@ def test_paths_are_verified_in_order() -> None:
     assert all(case.checks for case in found)
 
 
+@pytest.mark.slow  # each kind by itself is a quick test
 def test_every_stored_case_can_be_read(goldens_dir: Path) -> None:
     """Those of `muse/ct` miss in some gradients: see its own test for what is known of them."""
     failed = [case for case in verify_paths([goldens_dir]) if case.status == "failed"]

@@ -306,6 +306,7 @@ def test_double_precision_is_kept(captioner: Captioner, rows: dict[str, Tensor])
 
 
 @pytest.mark.compile
+@pytest.mark.slow
 def test_it_compiles_whole(captioner: Captioner, rows: dict[str, Tensor]) -> None:
     captioner.train().dropout.p = 0.0
     short = {**rows, "captions": rows["captions"][:, :3], "mask": rows["mask"][:, :3]}
@@ -318,6 +319,7 @@ def test_it_compiles_whole(captioner: Captioner, rows: dict[str, Tensor]) -> Non
 
 
 @pytest.mark.compile
+@pytest.mark.slow
 def test_it_exports_with_a_dynamic_batch(captioner: Captioner, rows: dict[str, Tensor]) -> None:
     batch = torch.export.Dim("batch", min=2)
     shapes = {name: {0: batch} for name in rows}
