@@ -107,3 +107,13 @@ def test_what_cannot_be_compared_is_refused(product_rows):
         prepare(replace(dataset, split=split), CompareConfig())
     with pytest.raises(DataError, match=r"numbers for regression, got text\. Use --task classification"):
         prepare(dataset, CompareConfig(task="regression"))
+
+
+def test_a_task_of_positions_is_not_compared_but_trained():
+    target = np.empty(2, dtype=object)
+    target[:] = [("B-PER", "O"), ("O", "O")]
+    rows = load(
+        {"text": np.array(["Ann sings", "so what"], dtype=object), "x": np.ones((2, 3))}, target=[0, 1]
+    )
+    with pytest.raises(DataError, match=r"must be of a task of whole rows, got tagging\. Train one model"):
+        prepare(replace(rows, target=target), CompareConfig())

@@ -94,6 +94,11 @@ def prepare(
     if dataset.target is None:
         raise DataError("target must be given to compare fusions, got none. Name it with --target.")
     name = config.task if config.task is not None else suggested_task(dataset)
+    if least > 1 and lookup(name, kind="task").positions_of:
+        raise DataError(
+            f"A comparison must be of a task of whole rows, got {name}. Train one model of these data: "
+            "fuseloom train entities --data FOLDER."
+        )
     task: Task = lookup(name, kind="task").learn(dataset.target, dataset.schema.target_columns or None)
     splits = make_splits(dataset, stratify=task.stratified, seed=config.split_seed, folds=config.folds)
     how = "told from the target" if config.task is None else "given"

@@ -83,17 +83,21 @@ class BestWeights(Callback):
         return self.progress.waited >= self.patience
 
     def _valid_loss(self, trainer: Trainer, module: FitModule) -> float:
-        one = torch.from_numpy(predict_outputs(module.model, self.valid.take(slice(0, 1)).to(module.device)))
-        outputs = one.new_zeros(len(self.valid), *one.shape[1:], device=module.device)
         places = range(0, len(self.valid), _ROWS_AT_ONCE)
-        for start in places[trainer.global_rank :: trainer.world_size]:
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            found = predict_outputs(module.model, self.valid.take(rows).to(module.device))
-            outputs[rows] = torch.from_numpy(found).to(module.device)
+        own = places[trainer.global_rank :: trainer.world_size]
+        found = {start: self._predicted(module, slice(start, start + _ROWS_AT_ONCE)) for start in own}
+        like = next(iter(found.values())) if found else self._predicted(module, slice(0, 1))
+        outputs = like.new_zeros(len(self.valid), *like.shape[1:])
+        for start, part in found.items():
+            outputs[start : start + _ROWS_AT_ONCE] = part
         whole = trainer.strategy.reduce(outputs, reduce_op="sum")  # each row is zero in all processes but one
         assert isinstance(whole, Tensor)
         assert self.valid.target is not None
         return float(module.task.loss(whole, self.valid.target.to(module.device)))
+
+    def _predicted(self, module: FitModule, rows: slice) -> Tensor:
+        outputs = predict_outputs(module.model, self.valid.take(rows).to(module.device))
+        return torch.from_numpy(outputs).to(module.device)
 
 
 class Looks(Callback):

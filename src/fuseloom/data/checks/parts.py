@@ -1,10 +1,9 @@
 """How targets and groups are spread over classes and splits."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fuseloom.data.checks._finding import Finding
 from fuseloom.data.checks.copies import given_splits
@@ -22,7 +21,8 @@ def find_uneven(dataset: Dataset) -> Iterator[Finding]:
     yield from _groups(dataset)
     task = "" if dataset.target is None else infer_task(dataset.target)
     if dataset.target is not None and task == "tagging":
-        yield from _untrained_types(dataset, dataset.target.tolist())
+        types = [{tag.partition("-")[2] for tag in tags} - {""} for tags in dataset.target]
+        yield from _untrained(dataset, types, what="types of entities")
     if dataset.target is None or task != "classification":
         return
     classes = np.array([str(value) for value in dataset.target.reshape(len(dataset)).tolist()])
@@ -38,43 +38,25 @@ def find_uneven(dataset: Dataset) -> Iterator[Finding]:
             count=len(rare),
             advice="Judge by balanced_accuracy or macro_f1 (--metric); weigh (--class-weight balanced).",
         )
-    yield from _untrained(dataset, classes)
+    yield from _untrained(dataset, [{name} for name in classes.tolist()], what="classes")
 
 
-def _untrained(dataset: Dataset, classes: NDArray[np.str_]) -> Iterator[Finding]:
-    every = set(classes.tolist())
-    unknown = [
-        f"{place}{name}"
-        for place, split in given_splits(dataset).items()
-        for name in sorted(every - set(classes[split == "train"].tolist()))
-    ]
-    if unknown:
-        yield Finding(
-            severity="error",
-            kind="untrained-classes",
-            what="classes stand in no training row, so no model can predict them",
-            where=tuple(unknown),
-            count=len(unknown),
-            advice="Move rows of them to the training split, or leave them out.",
-        )
-
-
-def _untrained_types(dataset: Dataset, target: Sequence[Sequence[str]]) -> Iterator[Finding]:
-    types = [{tag.partition("-")[2] for tag in tags} - {""} for tags in target]
+def _untrained(dataset: Dataset, named: Sequence[Set[str]], *, what: str) -> Iterator[Finding]:
+    """Of what each row names, that which no training row does."""
     unknown = []
     for place, split in given_splits(dataset).items():
         trained = {
-            kind for of_row, part in zip(types, split, strict=True) if part == "train" for kind in of_row
+            name for names, part in zip(named, split, strict=True) if part == "train" for name in names
         }
-        unknown += [f"{place}{kind}" for kind in sorted(set[str]().union(*types) - trained)]
+        unknown += [f"{place}{name}" for name in sorted(set[str]().union(*named) - trained)]
     if unknown:
         yield Finding(
             severity="error",
             kind="untrained-classes",
-            what="types of entities stand in no training row, so no model can predict them",
+            what=f"{what} stand in no training row, so no model can predict them",
             where=tuple(unknown),
             count=len(unknown),
-            advice="Mend the spelling of their tags, or move rows of them to the training split.",
+            advice="Mend their spelling, move rows of them to the training split, or leave them out.",
         )
 
 
