@@ -42,6 +42,7 @@ _PACKAGES = {
     "task": "fuseloom.tasks",
     "converter": "fuseloom.models.converters",
     "remedy": "fuseloom.train.remedies",
+    "system": "fuseloom.models.systems",
 }
 FUSION_KINDS = ("exchange", "merge")
 _registered: dict[str, dict[str, type]] = {kind: {} for kind in _PACKAGES}

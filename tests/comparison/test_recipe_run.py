@@ -107,3 +107,12 @@ def test_rows_without_a_target_are_not_scored(tmp_path):
         evaluate_model(saved, replace(rows, target=unknown))
     unknown[:10] = rows.target[:10]
     assert evaluate_model(saved, replace(rows, target=unknown))["all"].rows == 10
+
+
+def test_some_modalities_are_learnt_from(tmp_path):
+    result = run_recipe(recipe("data.modalities=[top]", "model.fusion=concat"), tmp_path)
+    saved = SavedModel.load(tmp_path / "model")
+    assert [*saved.config.encoders] == [*saved.schema.modalities] == ["top"]
+    assert result.parameters > 0
+    with pytest.raises(OptionError, match=r"some of \['top', 'bottom'\], got 'topp'. Did you mean 'top'"):
+        run_recipe(recipe("data.modalities=[topp]"), tmp_path / "other")

@@ -193,3 +193,23 @@ def test_without_timm_the_command_that_installs_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'fuseloom\[vision\]'"):
         TimmEncoder("test_resnet")
+
+
+def test_a_map_is_averaged_to_a_grid(folders):
+    images = torch.randint(256, (2, 3, 96, 64), dtype=torch.uint8)
+    grown = TimmEncoder(folders["resnet"][0], dim=8, output="tokens", grid=4).eval()
+    tokens, mask = grown(images, torch.tensor([True, False]))
+    assert tokens.shape == (2, 16, 8)
+    assert mask.sum(1).tolist() == [16, 0]
+    whole, one = (
+        TimmEncoder(folders["resnet"][0], dim=8, output="map", grid=grid).eval() for grid in (None, 1)
+    )
+    one.load_state_dict(whole.state_dict())
+    average = whole.features(images, None)[0].mean((2, 3), keepdim=True)
+    torch.testing.assert_close(one.features(images, None)[0], average)
+
+
+@pytest.mark.parametrize("given", [{"grid": 0, "output": "map"}, {"grid": 2}])
+def test_a_grid_needs_positions(given):
+    with pytest.raises(OptionError, match="grid must be at least 1"):
+        TimmEncoder("test_resnet", pretrained=False, **given)

@@ -10,7 +10,7 @@ import click
 
 __all__ = ["list"]
 
-_KINDS = ("exchange", "merge", "encoder", "task", "data", "metric", "recipe", "converter", "remedy")
+_KINDS = ("exchange", "merge", "encoder", "task", "data", "metric", "recipe", "converter", "remedy", "system")
 
 
 @click.command(
@@ -24,7 +24,7 @@ Examples:
 @click.option("--kind", type=click.Choice(_KINDS), help="Only names of this kind; by default fusions.")
 @click.option("--json", "as_json", is_flag=True, help="Whole cards, or what a line says, as JSON.")
 def list(pattern: str, kind: str | None, as_json: bool) -> None:  # noqa: A001  the verb's name
-    """List fusion parts, encoders, tasks, data sets, metrics, recipes, converters or remedies by PATTERN."""
+    """List what has a name and matches PATTERN: fusion parts, or another kind of things."""
     if kind in (None, "exchange", "merge"):
         _list_fusions(pattern, kind, as_json=as_json)
         return
@@ -104,4 +104,5 @@ _NAMED: Mapping[str, Callable[[], dict[str, str]]] = {
     "metric": _metrics,
     "recipe": _recipes,
     "remedy": _remedies,
+    "system": lambda: _registered("system"),
 }

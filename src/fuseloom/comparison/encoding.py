@@ -78,7 +78,7 @@ class EncoderSpec:
             OptionError: an option that neither the encoder nor its preprocessing knows.
         """
         cls = lookup(self.trained, kind="encoder")
-        taken = [name for name in inspect.signature(cls).parameters if name not in ("dim", "dropout")]
+        taken = [name for name in inspect.signature(cls).parameters if name != "dim"]
         own = {n: v for n, v in self.options.items() if n in taken}
         for name in self.options:
             if name not in taken and name not in self._of_fit() and not (name == "frozen" and self.is_frozen):

@@ -54,6 +54,7 @@ class Rows:
             inputs={name: self.all.inputs[name] for name in modalities},
             masks={name: mask for name, mask in masks.items() if not mask[rows].all()},
             target=self.all.target,
+            extras=self.all.extras,
         )
         return Selection(batch=batch, rows=rows)
 
@@ -61,6 +62,8 @@ class Rows:
         """All tensors, under names that say what they are."""
         assert self.all.target is not None
         parts = {f"input.{name}": value for name, value in self.all.inputs.items()}
+        extras = self.all.extras.items()
+        parts |= {f"extra.{name}": value for name, value in extras if isinstance(value, torch.Tensor)}
         parts |= {f"mask.{name}": value for name, value in self.all.masks.items()}
         parts |= {f"split.{name}": value for name, value in self.split.items()}
         return parts | {"target": self.all.target}
@@ -84,7 +87,12 @@ class Rows:
         def group(prefix: str) -> dict[str, torch.Tensor]:
             return {n.removeprefix(prefix): v for n, v in parts.items() if n.startswith(prefix)}
 
-        rows = Batch(inputs=group("input."), masks=group("mask."), target=parts["target"])
+        rows = Batch(
+            inputs=group("input."),
+            masks=group("mask."),
+            target=parts["target"],
+            extras={**group("extra.")},
+        )
         return cls(all=rows, split=group("split."), files=files)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from torch import Tensor
 from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.encoding import chosen_encoders
 from fuseloom.comparison.jobs import Rows
-from fuseloom.data import Dataset, Preprocessor, encode, fit_preprocessors, make_splits
+from fuseloom.data import Dataset, Preprocessor, encode, fit_extras, fit_preprocessors, make_splits
 from fuseloom.data.preprocessing import Store
 from fuseloom.data.splits import FEW_ROWS
 from fuseloom.errors import DataError
+from fuseloom.models.systems import Extra
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task, infer_task
 from fuseloom.train.fit import weighted_task
@@ -27,6 +28,7 @@ from fuseloom.types import Batch
 __all__ = ["Prepared", "fingerprint", "prepare", "suggested_task"]
 
 _IN_MEMORY = Store()
+_NO_EXTRAS: Mapping[str, Extra] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,9 @@ class Prepared:
     anchor: str
     """Modality at whose positions the task predicts; none for a task of rows."""
     notes: tuple[str, ...]
+    extras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What a system learns from beside its inputs -> the modality ``of`` which it is made, and what the
+    preprocessing of that found."""
 
     @property
     def units(self) -> NDArray[np.intp]:
@@ -66,7 +71,12 @@ def fingerprint(folds: Sequence[Prepared]) -> str:
 
 
 def prepare(
-    dataset: Dataset, config: CompareConfig, store: Store = _IN_MEMORY, *, least: int = 2
+    dataset: Dataset,
+    config: CompareConfig,
+    store: Store = _IN_MEMORY,
+    *,
+    least: int = 2,
+    extras: Mapping[str, Extra] = _NO_EXTRAS,
 ) -> list[Prepared]:
     """Learn the task, split the rows into folds, and fit each fold's preprocessing on its training rows.
 
@@ -77,10 +87,11 @@ def prepare(
         config: Gives task, splits and encoders.
         store: Where inputs go that are too large for the memory.
         least: How many modalities there must be.
+        extras: What is learnt from beside the inputs.
 
     Raises:
         DataError: fewer modalities, no usable target, too few rows, or not one modality whose positions the
-            task is of.
+            task is of, or of which an extra is made.
         OptionError: classes are to be balanced and the task has none.
         UnknownNameError: no such task.
     """
@@ -106,7 +117,7 @@ def prepare(
     notes = (*notes, *task.notes, *config.notes())
     weighted_task(task, torch.from_numpy(task.encode(dataset.target)), config.class_weight)  # or it refuses
     encoded = _Encoded(dataset, store)
-    return [_fold(encoded, task, split, config, notes) for split in splits]
+    return [_fold(encoded, task, split, config, extras, notes) for split in splits]
 
 
 def suggested_task(dataset: Dataset) -> str:
@@ -148,7 +159,12 @@ class _Encoded:
 
 
 def _fold(
-    encoded: _Encoded, task: Task, split: NDArray[np.str_], config: CompareConfig, notes: tuple[str, ...]
+    encoded: _Encoded,
+    task: Task,
+    split: NDArray[np.str_],
+    config: CompareConfig,
+    extras: Mapping[str, Extra],
+    notes: tuple[str, ...],
 ) -> Prepared:
     dataset = encoded.dataset
     places = {part: np.flatnonzero(split == part) for part in ("train", "valid", "test")}
@@ -160,6 +176,8 @@ def _fold(
     settings = {name: spec.settings() for name, spec in specs.items()}
     preprocessors = fit_preprocessors(dataset, places["train"], settings)
     made = {name: encoded.by(name, preprocessor) for name, preprocessor in preprocessors.items()}
+    wanted = {name: (one.of, {"kind": one.kind, **one.settings}) for name, one in extras.items()}
+    besides = fit_extras(dataset, places["train"], wanted)
     assert dataset.target is not None
     target = torch.from_numpy(task.encode(dataset.target))
     learnt = [f"{part}: {note}" for part, p in preprocessors.items() for note in p.notes]
@@ -172,6 +190,7 @@ def _fold(
                 inputs={name: inputs for name, (inputs, _, _) in made.items()},
                 masks={name: mask for name, (_, mask, _) in made.items()},
                 target=target,
+                extras={name: encoded.by(of, one)[0] for name, (of, one) in besides.items()},
             ),
             split={part: torch.from_numpy(rows) for part, rows in places.items()},
             files={name: file for name, (_, _, file) in made.items() if file is not None},
@@ -179,6 +198,7 @@ def _fold(
         encoders={name: specs[name].encoder(p) for name, p in preprocessors.items()},
         anchor=anchor,
         notes=(*notes, *learnt),
+        extras={name: {"of": of, **one.encoder_options()} for name, (of, one) in besides.items()},
     )
 
 

@@ -1,7 +1,7 @@
 """One model trained by a recipe: from data to a saved model with its scores."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,8 +17,9 @@ from fuseloom.comparison.prepare import Prepared, fingerprint, prepare, suggeste
 from fuseloom.comparison.training import Progress as Say
 from fuseloom.data import Dataset, load, make_splits
 from fuseloom.data.preprocessing import Store
-from fuseloom.errors import DataError
+from fuseloom.errors import DataError, OptionError, did_you_mean
 from fuseloom.models import ModelConfig, build_model
+from fuseloom.models.systems import named_system
 from fuseloom.registry import lookup
 from fuseloom.train.files import write_whole
 from fuseloom.train.fit import FitResult, exact_outputs
@@ -118,11 +119,17 @@ def _prepared(dataset: Dataset, recipe: Recipe, store: Store = _IN_MEMORY) -> Pr
         encoder=tuple(f"{name}={spec}" for name, spec in recipe.model.encoders.items()),
         embedding_encoder=recipe.model.embedding_encoder,
     )
-    return prepare(dataset, config, store, least=1)[0]
+    system = named_system(_config(recipe))
+    return prepare(dataset, config, store, least=1, extras={} if system is None else system.extras())[0]
 
 
 def _part(dataset: Dataset, settings: DataSettings) -> Dataset:
-    """The data with a share of the training and validation rows; those left out are in no split."""
+    """The data with some modalities and a share of the training and validation rows.
+
+    Rows that are left out are in no split.
+    """
+    if settings.modalities:
+        dataset = _with_modalities(dataset, settings.modalities)
     if settings.fraction == 1:
         return dataset
     if dataset.target is None:
@@ -142,16 +149,31 @@ def _part(dataset: Dataset, settings: DataSettings) -> Dataset:
     return replace(dataset, split=split, folds=(), groups=None, notes=(*dataset.notes, note))
 
 
-def _model(recipe: Recipe, ready: Prepared) -> ModelConfig:
+def _with_modalities(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    known = [*dataset.modalities]
+    if unknown := sorted(set(names) - set(known)):
+        hint = did_you_mean(unknown[0], known)
+        raise OptionError(f"modalities must be some of {known}, got {unknown[0]!r}.{hint}")
+    schema = replace(dataset.schema, modalities={name: dataset.schema.modalities[name] for name in names})
+    return replace(dataset, modalities={name: dataset.modalities[name] for name in names}, schema=schema)
+
+
+def _config(recipe: Recipe) -> ModelConfig:
+    """What the recipe alone says of its model."""
     settings = recipe.model
     return ModelConfig(
-        encoders=dict(ready.encoders),
+        encoders={},
         fusion=settings.fusion,
         dim=settings.dim,
         dropout=settings.dropout,
         options=settings.options,
         trunk=settings.trunk,
-        anchor=ready.anchor,
+    )
+
+
+def _model(recipe: Recipe, ready: Prepared) -> ModelConfig:
+    return replace(
+        _config(recipe), encoders=dict(ready.encoders), anchor=ready.anchor, extras=dict(ready.extras)
     )
 
 
@@ -198,9 +220,11 @@ def _train(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say:
         higher_is_better=ready.task.metrics[ready.task.default_metric].higher_is_better,
         scores=scores,
     )
+    system = named_system(config)
+    served, of_served = (model, config) if system is None else system.served(model, config)
     saved = SavedModel(
-        model=model,
-        config=config,
+        model=served,
+        config=of_served,
         task=ready.task,
         schema=ready.dataset.schema,
         preprocessors=ready.preprocessors,

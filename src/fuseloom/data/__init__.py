@@ -24,7 +24,7 @@ from fuseloom.data.media import Frames, Sound
 from fuseloom.data.mosei import read_mosei
 from fuseloom.data.mvsa import read_mvsa
 from fuseloom.data.options import ReadOptions
-from fuseloom.data.preprocessing import Preprocessor, encode, fit_preprocessors
+from fuseloom.data.preprocessing import Preprocessor, encode, fit_extras, fit_preprocessors
 from fuseloom.data.splits import make_splits
 from fuseloom.data.state import (
     preprocessors_from_state,
@@ -61,6 +61,7 @@ __all__ = [
     "check",
     "describe",
     "encode",
+    "fit_extras",
     "fit_preprocessors",
     "load",
     "make_av_digits",

@@ -48,6 +48,7 @@ class TimmEncoder(PretrainedEncoder):
         frozen: Whether the model keeps its weights and stays in evaluation mode.
         output: ``pooled`` as the model pools before its classifier, ``tokens`` (of a ViT also those before
             the patches) or ``map``.
+        grid: Rows and columns that tokens or a map are averaged to; by default as the model has them.
         config: What `rebuild_options` gave: then nothing is loaded and ``model`` is only a label.
         dropout: Probability of dropping a feature before the last linear map.
 
@@ -57,7 +58,8 @@ class TimmEncoder(PretrainedEncoder):
     Raises:
         DataError: the weights cannot be reached, or a folder holds no model.
         MissingExtraError: timm is not installed.
-        OptionError: an unknown ``output``, or one that the model does not have.
+        OptionError: an unknown ``output``, or one that the model does not have; a ``grid`` below 1, or where
+            nothing is left to average.
         UnknownNameError: timm has no such model.
 
     Example:
@@ -66,7 +68,7 @@ class TimmEncoder(PretrainedEncoder):
         torch.Size([2, 8, 2, 3])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one option per choice
         self,
         model: str,
         *,
@@ -74,6 +76,7 @@ class TimmEncoder(PretrainedEncoder):
         pretrained: bool = True,
         frozen: bool = False,
         output: Literal["pooled", "tokens", "map"] = "pooled",
+        grid: int | None = None,
         config: Mapping[str, Any] | None = None,
         dropout: float = 0.2,
     ) -> None:
@@ -85,9 +88,16 @@ class TimmEncoder(PretrainedEncoder):
                 f"output must be 'pooled' for {model!r}, got {output!r}. Models of the families of ResNet, "
                 "ConvNeXt, Swin and ViT have tokens and maps."
             )
+        if grid is not None and (grid < 1 or output == "pooled" or (output == "tokens" and pieces.prefix)):
+            raise OptionError(
+                f"grid must be at least 1, and for a map or tokens that are all patches, got {grid} for "
+                f"output={output!r} of {model!r}."
+            )
         inner = _Normalised(pieces.trunk[0], self._config)
         bodies = [Backbone(piece, frozen=frozen) for piece in (inner, *pieces.trunk[1:])]
-        last: nn.Module = _Pool(pieces, frozen) if output == "pooled" else _Spread(pieces, frozen, output)
+        last: nn.Module = (
+            _Pool(pieces, frozen) if output == "pooled" else _Spread(pieces, frozen, output, grid)
+        )
         width = int(vision.num_features) if pieces.norm is not None else pieces.widths[-1]
         end = _End(last, projection(width, dim, dropout))
         super().__init__([*map(_Stage, bodies), end], [*pieces.widths, dim], feature_dim=width)
@@ -171,20 +181,23 @@ class _Pool(nn.Module):
 class _Spread(nn.Module):
     """Tokens, or rows and columns of them, the width last."""
 
-    def __init__(self, pieces: Cut, frozen: bool, output: str) -> None:
+    def __init__(self, pieces: Cut, frozen: bool, output: str, cells: int | None) -> None:
         super().__init__()
         assert pieces.norm is not None
         self.body = Backbone(pieces.norm, frozen=frozen)
-        self.output, self.prefix, self.grid = output, pieces.prefix, pieces.grid
+        self.output, self.prefix, self.grid, self.cells = output, pieces.prefix, pieces.grid, cells
 
     def forward(self, value: Tensor) -> Tensor:
         normal: Tensor = self.body(value)
+        if self.grid is not None and self.output == "tokens" and self.cells is None:
+            return normal
         if self.grid is not None:
-            if self.output == "tokens":
-                return normal
-            return normal[:, self.prefix :].reshape(-1, *self.grid, normal.shape[-1])
-        last: Tensor = normal.movedim(1, -1)
-        return last.flatten(1, 2) if self.output == "tokens" else last
+            patches = normal[:, self.prefix :].reshape(-1, *self.grid, normal.shape[-1])
+        else:
+            patches = normal.movedim(1, -1)
+        if self.cells is not None:
+            patches = F.adaptive_avg_pool2d(patches.movedim(-1, 1), self.cells).movedim(1, -1)
+        return patches.flatten(1, 2) if self.output == "tokens" else patches
 
 
 def _load(model: str, pretrained: bool) -> tuple[Any, dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Models: the generic assembly, and the published systems."""
 
 from fuseloom.models.anchor import Anchor
-from fuseloom.models.building import ModelConfig, build_model
+from fuseloom.models.building import build_model
+from fuseloom.models.config import ModelConfig
 from fuseloom.models.exchange_transformer import ExchangeTransformer
 from fuseloom.models.fusion import FusionModel
 from fuseloom.models.muse import convert_muse_transformer, muse_transformer

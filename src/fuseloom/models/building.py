@@ -1,9 +1,8 @@
-"""A model from names and numbers: what is saved with its weights, and what is built of it."""
+"""A model from names and numbers."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -12,50 +11,17 @@ from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.exchange import Exchange
 from fuseloom.merge import Merge
 from fuseloom.models.anchor import Anchor
+from fuseloom.models.config import ModelConfig
 from fuseloom.models.fusion import FusionModel
 from fuseloom.models.spec import FusionSpec, stages_run
+from fuseloom.models.systems import named_system
 from fuseloom.registry import card, create, list_fusions, lookup
 from fuseloom.tasks import Task
 
-__all__ = ["ModelConfig", "build_model", "encoder_options"]
+__all__ = ["build_model", "encoder_options"]
 
 _PLACES = ("tokens", "map")
 """Outputs of an encoder that have positions."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """What `build_model` needs; saved with the weights."""
-
-    encoders: Mapping[str, Mapping[str, Any]]
-    """Modality name -> ``kind`` of its encoder, and the encoder's own options."""
-    fusion: str
-    """As `FusionSpec.parse` reads it."""
-    dim: int = 64
-    """Width of every stream and of the fused value."""
-    dropout: float = 0.2
-    """In encoders and head."""
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Part name -> its keyword options."""
-    frozen: Sequence[str] = ()
-    """Modalities whose encoders are not trained."""
-    trunk: str | None = None
-    """Modality whose encoder goes on behind a merge that stands ``@early`` or ``@middle``; by default the
-    first of those with the most stages."""
-    anchor: str = ""
-    """Modality whose positions are predicted, by a task of positions; options of the `Anchor` are under the
-    part name ``anchor``."""
-    remedy: str = ""
-    """What it is trained with, of `list_remedies`, and where its card says so predicts with."""
-
-    def state(self) -> dict[str, Any]:
-        """Plain JSON values that `from_state` takes."""
-        return asdict(self)
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Restore from `state`."""
-        return cls(**state)
 
 
 def build_model(config: ModelConfig, task: Task) -> FusionModel:
@@ -66,10 +32,12 @@ def build_model(config: ModelConfig, task: Task) -> FusionModel:
         OptionError: an unknown part or option, or a merge inside the encoders or behind an anchor that keeps
             no positions.
     """
-    spec = FusionSpec.parse(config.fusion)
     encoders = {name: _build_encoder(options, config) for name, options in encoder_options(config).items()}
     for name in config.frozen:
         encoders[name].freeze()
+    if (system := named_system(config)) is not None:
+        return system.build(encoders, config, task)
+    spec = FusionSpec.parse(config.fusion)
     trunk, num_stages = _trunk(spec, encoders, config.trunk)
     depth = num_stages if trunk is None else spec.merge.stage(num_stages) + 1
     for name, encoder in encoders.items():
@@ -96,17 +64,19 @@ def build_model(config: ModelConfig, task: Task) -> FusionModel:
 def encoder_options(config: ModelConfig) -> dict[str, dict[str, Any]]:
     """Options of each encoder as the fusion has it.
 
-    Where a part stands ``@late``, or positions are predicted, encoders that can give tokens do; before a
-    merge inside the encoders they are as they end alone, in one vector.
+    Where a part stands ``@late``, or positions are predicted, or a system needs them, encoders that can give
+    tokens do; before a merge inside the encoders they are as they end alone, in one vector.
     """
-    spec = FusionSpec.parse(config.fusion)
+    system = named_system(config)
+    spec = FusionSpec.parse(config.fusion) if system is None else FusionSpec()
+    wants_tokens = spec.wants_tokens or bool(config.anchor) or system is not None
     found = {}
     for name, options in config.encoders.items():
         cls = lookup(options["kind"], kind="encoder")
         has_choice = "output" in inspect.signature(cls).parameters
         given = options.get("output") in _PLACES
         found[name] = dict(options)
-        if has_choice and (spec.wants_tokens or config.anchor) and not given:
+        if has_choice and wants_tokens and not given:
             found[name]["output"] = "tokens"
         if has_choice and spec.merge.is_inside and given:
             del found[name]["output"]
@@ -192,5 +162,5 @@ def _build_encoder(options: Mapping[str, Any], config: ModelConfig) -> Encoder:
     cls = lookup(options["kind"], kind="encoder")
     size = {"dim": config.dim, "dropout": config.dropout} if cls.sized else {}
     own = {key: value for key, value in options.items() if key != "kind"}
-    encoder: Encoder = cls(**own, **size)
+    encoder: Encoder = cls(**{**size, **own})
     return encoder

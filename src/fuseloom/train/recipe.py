@@ -37,6 +37,8 @@ class DataSettings:
     """Told from the target by default."""
     split_seed: int = 0
     """Of the splits that are made."""
+    modalities: tuple[str, ...] = ()
+    """Those to learn from; all, where none is named."""
     fraction: float = 1.0
     """Share of the training and validation rows to use, by class; test rows are always all used."""
 
@@ -50,7 +52,8 @@ class ModelSettings:
     """What is trained; encoders follow from the data, unless they are named."""
 
     fusion: str = "concat"
-    """As ``MERGE`` or ``EXCHANGE+MERGE``, each with ``@early``, ``@middle`` or ``@late`` if need be."""
+    """As ``MERGE`` or ``EXCHANGE+MERGE``, each with ``@early``, ``@middle`` or ``@late`` if need be; or a
+    published system, such as ``muse``."""
     trunk: str | None = None
     """Modality whose encoder goes on behind a merge ``@early`` or ``@middle``; by default the deepest."""
     dim: int = 64

@@ -81,3 +81,13 @@ def test_all_frames_are_taken_unless_fewer_are_asked_for() -> None:
 
 def test_a_state_from_before_there_were_frames_is_of_one() -> None:
     assert ImagePreprocessor.from_state({"notes": [], "size": 8}) == ImagePreprocessor(size=8, frames=1)
+
+
+def test_squashed_pictures_keep_what_lies_at_their_sides() -> None:
+    wide = blank(8, 24)
+    wide[:, :8] = 255
+    made = ImagePreprocessor.fit(pictures(wide), np.arange(1), size=8)
+    squashed = ImagePreprocessor.fit(pictures(wide), np.arange(1), size=8, squash=True)
+    assert made.apply(pictures(wide))[0].max() < 10
+    assert squashed.apply(pictures(wide))[0][0, :, :, 0].min() > 240
+    assert ImagePreprocessor.from_state(squashed.state()) == squashed

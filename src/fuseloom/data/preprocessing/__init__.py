@@ -11,6 +11,7 @@ from torch import Tensor
 from fuseloom.data.dataset import Dataset, Embedding, Series
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor, chunks
 from fuseloom.data.preprocessing.audio import AudioPreprocessor
+from fuseloom.data.preprocessing.captions import CaptionPreprocessor
 from fuseloom.data.preprocessing.embedding import EmbeddingPreprocessor
 from fuseloom.data.preprocessing.features import ImageFeatures, TextFeatures
 from fuseloom.data.preprocessing.given import GivenPreprocessor
@@ -28,6 +29,7 @@ from fuseloom.errors import DataError
 __all__ = [
     "PREPROCESSORS",
     "AudioPreprocessor",
+    "CaptionPreprocessor",
     "EmbeddingPreprocessor",
     "Encoded",
     "FilterbankPreprocessor",
@@ -45,6 +47,7 @@ __all__ = [
     "WordPiecePreprocessor",
     "WordPreprocessor",
     "encode",
+    "fit_extras",
     "fit_preprocessors",
 ]
 
@@ -52,6 +55,7 @@ PREPROCESSORS: Mapping[str, type[Preprocessor]] = {
     cls.kind: cls
     for cls in (
         AudioPreprocessor,
+        CaptionPreprocessor,
         EmbeddingPreprocessor,
         FilterbankPreprocessor,
         ImageFeatures,
@@ -87,14 +91,41 @@ def fit_preprocessors(
     Raises:
         DataError: a preprocessor that does not read modalities of that kind.
     """
+    return {name: _fitted(dataset, name, rows, settings.get(name, {})) for name in dataset.modalities}
+
+
+def fit_extras(
+    dataset: Dataset, rows: NDArray[np.intp], wanted: Mapping[str, tuple[str, Mapping[str, Any]]]
+) -> dict[str, tuple[str, Preprocessor]]:
+    """Fit what makes something else than its input of a modality, for training.
+
+    Args:
+        dataset: Gives the modalities.
+        rows: Row numbers of training.
+        wanted: Name -> kind of the modality, and ``kind`` and options of the preprocessor's ``fit``.
+
+    Returns:
+        Name -> the modality that it is made of, and the preprocessor.
+
+    Raises:
+        DataError: not one modality is of that kind.
+    """
     fitted = {}
-    for name, modality in dataset.modalities.items():
-        options = dict(settings.get(name, {}))
-        preprocessor = PREPROCESSORS[options.pop("kind", modality.kind)]
-        if preprocessor.reads != modality.kind:
-            raise DataError(f"Modality {name!r} must be of kind {preprocessor.reads!r}, got {modality.kind}.")
-        fitted[name] = preprocessor.fit(modality, rows, **options)
+    for name, (kind, settings) in wanted.items():
+        of_kind = [one for one, modality in dataset.modalities.items() if modality.kind == kind]
+        if len(of_kind) != 1:
+            found = {one: modality.kind for one, modality in dataset.modalities.items()}
+            raise DataError(f"One modality must be of kind {kind!r}, of which come {name}, got {found}.")
+        fitted[name] = of_kind[0], _fitted(dataset, of_kind[0], rows, settings)
     return fitted
+
+
+def _fitted(dataset: Dataset, name: str, rows: NDArray[np.intp], settings: Mapping[str, Any]) -> Preprocessor:
+    modality, options = dataset.modalities[name], dict(settings)
+    preprocessor = PREPROCESSORS[options.pop("kind", modality.kind)]
+    if preprocessor.reads != modality.kind:
+        raise DataError(f"Modality {name!r} must be of kind {preprocessor.reads!r}, got {modality.kind}.")
+    return preprocessor.fit(modality, rows, **options)
 
 
 def encode(

@@ -21,7 +21,8 @@ _SMALLEST, _LARGEST = 8, 64
 class ImagePreprocessor(Preprocessor):
     """RGB in bytes, ``[N, 3, size, size]``: the shorter side resized, the middle of the longer one kept.
 
-    Of rows of several frames the channels stand behind one another, ``[N, 3 * frames, size, size]``.
+    With ``squash`` both sides are resized, and nothing is cut. Of rows of several frames the channels stand
+    behind one another, ``[N, 3 * frames, size, size]``.
     """
 
     kind = "image"
@@ -29,6 +30,7 @@ class ImagePreprocessor(Preprocessor):
     rows_at_once: ClassVar[int] = 64
     size: int
     frames: int = 1
+    squash: bool = False
 
     @classmethod
     def fit(
@@ -38,6 +40,7 @@ class ImagePreprocessor(Preprocessor):
         *,
         size: int | None = None,
         frames: int | None = None,
+        squash: bool = False,
     ) -> Self:
         """Take what is given, or learn it from training pictures.
 
@@ -47,6 +50,7 @@ class ImagePreprocessor(Preprocessor):
             size: By default the median shorter side, from 8 to 64 pixels.
             frames: Of each row, spread evenly over its own; 1 is the one in the middle. By default as many as
                 the training row with most of them has.
+            squash: Resize both sides, whatever the shape of a picture.
 
         Raises:
             OptionError: fewer than one frame.
@@ -60,7 +64,7 @@ class ImagePreprocessor(Preprocessor):
             shown = there[:: max(1, len(there) // _LOOKED_AT)]
             sides = [min(read_item(read_image, frames_of(item)[0]).shape[:2]) for item in shown]
             size = int(np.clip(np.median(sides), _SMALLEST, _LARGEST)) if sides else _SMALLEST
-        return cls(size=size, frames=frames)
+        return cls(size=size, frames=frames, squash=squash)
 
     def apply(self, modality: Image) -> Encoded:
         """Bytes ``[N, 3 * frames, size, size]``, zero where there is no picture, and a mask entry per row."""
@@ -70,7 +74,7 @@ class ImagePreprocessor(Preprocessor):
                 pictures = frames_of(item)
                 for frame, place in enumerate(even_places(len(pictures), self.frames)):
                     pixels = read_item(read_image, pictures[place])
-                    out[row, frame] = _resized(pixels, self.size).transpose(2, 0, 1)
+                    out[row, frame] = _resized(pixels, self.size, squash=self.squash).transpose(2, 0, 1)
         mask = np.array([item is not None for item in modality.items], dtype=np.bool_)
         return out.reshape(len(modality), -1, self.size, self.size), mask
 
@@ -79,7 +83,7 @@ class ImagePreprocessor(Preprocessor):
         return {"channels": 3 * self.frames}
 
 
-def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _resized(pixels: NDArray[np.uint8], size: int, *, squash: bool) -> NDArray[np.uint8]:
     if pixels.shape[:2] == (size, size):
         return pixels
     try:
@@ -88,5 +92,6 @@ def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         raise MissingExtraError(
             "Resizing pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
         ) from None
-    picture = ImageOps.fit(Image.fromarray(pixels), (size, size), method=Image.Resampling.BILINEAR)
+    picture, way = Image.fromarray(pixels), Image.Resampling.BILINEAR
+    picture = picture.resize((size, size), way) if squash else ImageOps.fit(picture, (size, size), method=way)
     return np.asarray(picture, dtype=np.uint8)

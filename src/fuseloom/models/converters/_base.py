@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from fuseloom.errors import ModalityError
-from fuseloom.models.building import ModelConfig
+from fuseloom.models.config import ModelConfig
 from fuseloom.part import check_dims
 
 __all__ = ["Converted", "Converter", "Piece", "check_widths"]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fuseloom.errors import DataError
 from fuseloom.merge.mro import convert_mro
-from fuseloom.models.building import ModelConfig
+from fuseloom.models.config import ModelConfig
 from fuseloom.models.converters._base import Converted, Converter, Piece, check_widths
 from fuseloom.registry import register
 

@@ -19,12 +19,16 @@ __all__ = ["GenerativeLosses", "LossWeights"]
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """How much each of MuSE's generative losses counts beside that of the task."""
+    r"""How much each of MuSE's generative losses counts beside that of the task, as in the published runs.
+
+    There the sum is :math:`\alpha L_{it} / 64 + \beta L_{ti} / 32^2 + L_{task} / 64`, with
+    :math:`\alpha = \beta = 10^{-4}` and :math:`L_{ti}` a sum over the 40 images of a step and their pixels.
+    """
 
     captioning: float = 1e-4
-    """``alpha``, of the mean over words."""
-    painting: float = 1e-4
-    """``beta``, of the mean over images and pixels."""
+    """Of the mean over words, ``alpha``."""
+    painting: float = 0.256
+    """Of the mean over images and pixels, ``64 * 40 * beta``."""
 
 
 _WEIGHTS = LossWeights()

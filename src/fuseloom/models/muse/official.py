@@ -103,7 +103,7 @@ def official_muse(
         head: `TaggingHead` for entities, `LinearHead` for sentiment, each as wide as the streams.
         captioner: Writes the text from the image, in training.
         painter: Paints the image from the text, in training.
-        weights: Of the two.
+        weights: Of the two; here that of the painter is of a sum over images, ``64 * beta``.
         options: Those of `muse_transformer`.
     """
     dims = {"text": text.dims[-1], "image": image.dims[-1]}
@@ -113,7 +113,7 @@ def official_muse(
             dims,
             captioner=captioner,
             painter=painter,
-            weights=weights if weights is not None else LossWeights(),
+            weights=weights if weights is not None else LossWeights(painting=_PAINTING),
             prefix=1,
             faithful=True,
         )
@@ -211,6 +211,7 @@ def _row(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value[None] for key, value in state.items()}
 
 
+_PAINTING = 64e-4
 _PARTS = (
     _Part(official="text_encoder.bert.embeddings.position_ids", ours=""),  # that older versions wrote
     _Part(official="text_encoder.bert.pooler.dense.", ours="exchanges.2.pooler.", of_decoders=True),

@@ -12,10 +12,11 @@ from fuseloom.heads import PositionHead
 from fuseloom.merge.concat import Concat
 from fuseloom.models.anchor import Anchor, Context
 from fuseloom.models.fusion import FusionModel
+from fuseloom.models.muse.decoders import GenerativeLosses
 from fuseloom.models.muse.transformer import muse_transformer
 from fuseloom.nn.class_token import ClassToken
 
-__all__ = ["first_token", "muse"]
+__all__ = ["first_token", "muse", "without_decoders"]
 
 _SPREAD = math.sqrt(2)
 _PREFIX = 1
@@ -28,6 +29,7 @@ def muse(
     dim: int | None = None,
     anchor: str = "text",
     context: Context = "attention",
+    context_heads: int = 1,
     decoders: Exchange | None = None,
     **options: Any,
 ) -> FusionModel:
@@ -47,6 +49,7 @@ def muse(
         dim: Width of the fused value; by default that of the streams.
         anchor: Whose positions a head of positions reads.
         context: How others come to them, see `Anchor`.
+        context_heads: Of the attention by which they do.
         decoders: `GenerativeLosses` with ``prefix=1``, for training.
         options: Those of `muse_transformer`, such as ``theta`` and ``layers``.
 
@@ -74,8 +77,22 @@ def muse(
         Concat(dims, dim, pool=None if tags else first_token),
         head,
         exchanges={-1: behind if decoders is None else [decoders, *behind]},
-        anchor=Anchor(dims, anchor, context=context, prefix=_PREFIX) if tags else None,
+        anchor=Anchor(dims, anchor, context=context, num_heads=context_heads, prefix=_PREFIX)
+        if tags
+        else None,
     )
+
+
+def without_decoders(model: FusionModel) -> FusionModel:
+    """The same model, of the same weights, without the decoders that only training needs.
+
+    Args:
+        model: What `muse` or `official_muse` built.
+    """
+    kept = [part for part in model.exchanges.values() if not isinstance(part, GenerativeLosses)]
+    behind = [part for part in kept if isinstance(part, Exchange)]
+    encoders = {name: part for name, part in model.encoders.items() if isinstance(part, Encoder)}
+    return FusionModel(encoders, model.merge, model.head, exchanges={-1: behind}, anchor=model.anchor)
 
 
 def first_token(tokens: Tensor, mask: Tensor | None) -> Tensor:
