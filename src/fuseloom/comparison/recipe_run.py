@@ -116,11 +116,25 @@ def _prepared(dataset: Dataset, recipe: Recipe, store: Store = _IN_MEMORY) -> Pr
         task=recipe.data.task,
         split_seed=recipe.data.split_seed,
         folds=folds,
-        encoder=tuple(f"{name}={spec}" for name, spec in recipe.model.encoders.items()),
+        encoder=_encoders(dataset, recipe),
         embedding_encoder=recipe.model.embedding_encoder,
     )
     system = named_system(_config(recipe))
     return prepare(dataset, config, store, least=1, extras={} if system is None else system.extras())[0]
+
+
+def _encoders(dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
+    """Those of the modalities that are learnt from."""
+    chosen, named = recipe.data.modalities, recipe.model.encoders
+    wanted = [name for name in named if not chosen or name in chosen]
+    if missing := [name for name in wanted if name not in dataset.modalities]:
+        there = [*dataset.modalities]
+        raise DataError(
+            f"{dataset.name} must have {missing[0]!r}, of which the recipe {recipe.name!r} names the encoder, "
+            f"got {there}. To learn from {there[0]} alone: --set data.modalities=[{there[0]}] "
+            "--set model.fusion=concat."
+        )
+    return tuple(f"{name}={named[name]}" for name in wanted)
 
 
 def _part(dataset: Dataset, settings: DataSettings) -> Dataset:
