@@ -98,6 +98,10 @@ def image_tokens():
     return images(3, output="tokens", stride=2)
 
 
+def image_small_things():
+    return images(3, norm="instance", places=True, stride=2)
+
+
 def image_patches():
     return images(3, body="patch", patch=4, output="tokens")
 
@@ -159,6 +163,7 @@ CASES = [
     series_transformer_tokens,
     image_grey,
     image_tokens,
+    image_small_things,
     image_patches,
     image_patches_pooled,
     audio_pooled,

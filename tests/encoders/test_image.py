@@ -25,7 +25,12 @@ def left_or_right(count):
     return pixels, label
 
 
-@pytest.mark.parametrize("options", [{}, {"body": "patch", "patch": 2}], ids=["resnet", "patch"])
+SMALL_THINGS = {"norm": "instance", "places": True}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, SMALL_THINGS, {"body": "patch", "patch": 2}], ids=["resnet", "small things", "patch"]
+)
 def test_place_is_learnt_and_not_only_brightness(options):
     encoder = ImageEncoder(1, dim=32, dropout=0.0, **options)
     model = nn.ModuleList([encoder, nn.Linear(32, 2)])
@@ -44,8 +49,13 @@ def test_place_is_learnt_and_not_only_brightness(options):
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (16, 3)])
 @pytest.mark.parametrize(
     ("options", "side"),
-    [({"stride": 1}, 4), ({"stride": 2}, 8), ({"body": "patch", "patch": 4}, 4)],
-    ids=["stride 1", "stride 2", "patch"],
+    [
+        ({"stride": 1}, 4),
+        ({"stride": 2}, 8),
+        ({"stride": 2, **SMALL_THINGS}, 8),
+        ({"body": "patch", "patch": 4}, 4),
+    ],
+    ids=["stride 1", "stride 2", "small things", "patch"],
 )
 def test_outputs_are_one_value_seen_three_ways(channels, size, options, side):
     rows, columns = (-(-length // side) for length in size)
@@ -65,7 +75,9 @@ def test_outputs_are_one_value_seen_three_ways(channels, size, options, side):
     assert pooled[1].eq(0).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"body": "patch", "patch": 4}], ids=["resnet", "patch"])
+@pytest.mark.parametrize(
+    "options", [{}, SMALL_THINGS, {"body": "patch", "patch": 4}], ids=["resnet", "small things", "patch"]
+)
 def test_pictures_of_different_sizes_in_one_batch_are_as_if_alone(options):
     encoder = ImageEncoder(3, dim=16, output="map", **options).eval()
     small = torch.rand(1, 3, 8, 8)
@@ -95,9 +107,22 @@ def test_patches_tell_where_they_stand_and_nothing_of_their_neighbours():
     assert changed.tolist() == [True, False, False, False]
 
 
+def test_cells_of_one_colour_differ_by_their_places_alone():
+    def middle(**options):
+        encoder = ImageEncoder(1, dim=16, norm="instance", output="map", **options).eval()
+        cells, _ = encoder(torch.full((1, 1, 48, 48), 200, dtype=torch.uint8))
+        inner = cells[0, :, 4:8, 4:8].flatten(1).T  # no border is in their sight
+        return (torch.cdist(inner, inner) + 9 * torch.eye(16)).min()
+
+    assert middle() < 1e-3
+    assert middle(places=True) > 0.01
+
+
 @pytest.mark.slow
 @pytest.mark.compile
-@pytest.mark.parametrize("options", [{}, {"body": "patch", "patch": 4}], ids=["resnet", "patch"])
+@pytest.mark.parametrize(
+    "options", [{}, SMALL_THINGS, {"body": "patch", "patch": 4}], ids=["resnet", "small things", "patch"]
+)
 def test_it_is_exported_for_any_batch(options):
     encoder = ImageEncoder(3, dim=16, **options).eval()
     batch = torch.export.Dim("batch", min=2)
@@ -112,6 +137,8 @@ def test_what_cannot_be_is_refused():
         ImageEncoder(3, body="vgg")
     with pytest.raises(OptionError, match="output must be 'pooled', 'tokens' or 'map', got 'grid'"):
         ImageEncoder(3, output="grid")
+    with pytest.raises(OptionError, match="norm must be 'group' or 'instance', got 'batch'"):
+        ImageEncoder(3, norm="batch")
     with pytest.raises(OptionError, match="stride and patch must be at least 1, got 1 and 0"):
         ImageEncoder(3, patch=0)
     with pytest.raises(ModalityError, match=r"must have shape \[B, 1, H, W\] .* got \(2, 3, 8, 8\)"):

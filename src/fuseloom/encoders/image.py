@@ -1,5 +1,6 @@
 """Images: a small residual network, or patches of raw pixels."""
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -11,13 +12,14 @@ from fuseloom.encoders._ends import check_choice, make_end
 from fuseloom.encoders._maps import map_stages, map_widths
 from fuseloom.encoders._shapes import check_shape
 from fuseloom.errors import OptionError
-from fuseloom.nn import SinusoidalPositions, shorten_mask
+from fuseloom.nn import MaskedGroupNorm, MaskedInstanceNorm, SinusoidalPositions, shorten_mask
 from fuseloom.part import zero_masked
 from fuseloom.registry import register
 
 __all__ = ["ImageEncoder"]
 
 _HALF = 127.5
+_NORMS: Mapping[str, Callable[[int], nn.Module]] = {"group": MaskedGroupNorm, "instance": MaskedInstanceNorm}
 
 
 @register("image")
@@ -34,6 +36,9 @@ class ImageEncoder(Encoder):
         dim: Width of the stream.
         body: ``resnet`` or ``patch``.
         stride: Of the first convolution of ``resnet``; 4 suits photographs.
+        norm: Of ``resnet``: ``group`` of channels, or ``instance``, each channel by itself, which also ends
+            the last block. The latter learns small things sooner.
+        places: Whether the cells of ``resnet`` tell where they stand, as patches do.
         patch: Side of a square of ``patch``, in pixels.
         output: ``pooled``, mean and maximum over the picture in one vector; ``tokens``; or ``map``.
         dropout: Probability of dropping a feature of the last stage.
@@ -43,7 +48,7 @@ class ImageEncoder(Encoder):
     ``[B, dim, H', W']``, and their mask.
 
     Raises:
-        OptionError: an unknown ``body`` or ``output``, or ``stride`` or ``patch`` below one.
+        OptionError: an unknown ``body``, ``norm`` or ``output``, or ``stride`` or ``patch`` below one.
 
     Example:
         >>> encoder = ImageEncoder(3, dim=16, body="patch", patch=4, output="tokens")
@@ -51,27 +56,35 @@ class ImageEncoder(Encoder):
         torch.Size([2, 6, 16])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one option per choice
         self,
         channels: int = 3,
         *,
         dim: int = 64,
         body: Literal["resnet", "patch"] = "resnet",
         stride: int = 1,
+        norm: Literal["group", "instance"] = "group",
+        places: bool = False,
         patch: int = 8,
         output: Literal["pooled", "tokens", "map"] = "pooled",
         dropout: float = 0.2,
     ) -> None:
         check_choice("body", body, ("resnet", "patch"))
+        check_choice("norm", norm, ("group", "instance"))
         check_choice("output", output, ("pooled", "tokens", "map"))
         if min(stride, patch) < 1:
             raise OptionError(f"stride and patch must be at least 1, got {stride} and {patch}.")
-        first, *rest = (
-            map_stages(channels, dim, stride=stride) if body == "resnet" else [_Patches(channels, dim, patch)]
-        )
         widths = map_widths(dim) if body == "resnet" else (dim,)
+        if body == "resnet":
+            stages = map_stages(channels, dim, stride=stride, norm=_NORMS[norm])
+            if norm == "instance":
+                stages[-1] = _Normed(stages[-1], dim)
+            if places:
+                stages[-1] = _Placed(stages[-1])
+        else:
+            stages = [_Patches(channels, dim, patch)]
         end = make_end(output, dim, dim, dropout=dropout)
-        super().__init__([_Pixels(channels, first), *rest, end], [*widths, dim])
+        super().__init__([_Pixels(channels, stages[0]), *stages[1:], end], [*widths, dim])
 
 
 class _Pixels(nn.Module):
@@ -91,6 +104,30 @@ class _Pixels(nn.Module):
             pixels = zero_masked(pixels, mask)
         out: tuple[Tensor, Tensor | None] = self.then(pixels, mask)
         return out
+
+
+class _Normed(nn.Module):
+    """A stage, and behind it what each of its blocks begins with: a norm and ReLUs."""
+
+    def __init__(self, stage: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.stage, self.norm = stage, MaskedInstanceNorm(dim)
+
+    def forward(self, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        value, mask = self.stage(value, mask)
+        return torch.relu(self.norm(value, mask)), mask
+
+
+class _Placed(nn.Module):
+    """A stage, and where each cell of its map stands."""
+
+    def __init__(self, stage: nn.Module) -> None:
+        super().__init__()
+        self.stage, self.positions = stage, SinusoidalPositions()
+
+    def forward(self, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        value, mask = self.stage(value, mask)
+        return self.positions(value.movedim(1, -1)).movedim(-1, 1), mask
 
 
 class _Patches(nn.Module):

@@ -1,5 +1,7 @@
 """Convolutions over time or pixels for which what is masked does not exist."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -125,6 +127,7 @@ class MaskedResidual(nn.Module):
         axes: 1 for time, 2 for pixels.
         stride: Of the first convolution.
         dilation: Of both convolutions.
+        norm: Builds a norm of so many channels, which takes values and their mask.
 
     Raises:
         OptionError: as for `MaskedConv`.
@@ -135,11 +138,20 @@ class MaskedResidual(nn.Module):
         torch.Size([2, 16, 3, 4])
     """
 
-    def __init__(self, in_dim: int, dim: int, *, axes: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        dim: int,
+        *,
+        axes: int,
+        stride: int = 1,
+        dilation: int = 1,
+        norm: Callable[[int], nn.Module] = MaskedGroupNorm,
+    ) -> None:
         super().__init__()
         kernel = max(3, 2 * stride - 1)
         self.stride = stride
-        self.norm_in, self.norm_mid = MaskedGroupNorm(in_dim), MaskedGroupNorm(dim)
+        self.norm_in, self.norm_mid = norm(in_dim), norm(dim)
         self.conv_in = MaskedConv(
             in_dim, dim, axes=axes, kernel=kernel, stride=stride, dilation=dilation, bias=False
         )
