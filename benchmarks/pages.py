@@ -12,18 +12,20 @@ from textwrap import indent
 
 import exchange_tables
 import remedy_tables
+import scenes_audit
 import tables
 
 __all__ = ["main", "renewed"]
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = (DOCS / "measured.md", DOCS / "remedies.md")
+PAGES = (DOCS / "measured.md", DOCS / "remedies.md", DOCS / "generated-scenes.md")
 RESULTS = Path(__file__).parent / "results"
 _RENDER = {
     "cooperation": remedy_tables.render_costs,
     "exchange": exchange_tables.render,
     "remedies_av_digits": remedy_tables.render,
     "remedies_imbalanced": remedy_tables.render,
+    "scenes_audit": scenes_audit.render,
 }
 _MARKED = re.compile(r"<!-- results: (\w+) -->\n.*?<!-- /results -->", re.DOTALL)
 

@@ -19,7 +19,11 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_pages_are_in_step_with_the_results(pages: Any) -> None:
-    marks = {"measured": ("merge", "exchange"), "remedies": ("cooperation", "remedies_imbalanced")}
+    marks = {
+        "measured": ("merge", "exchange"),
+        "remedies": ("cooperation", "remedies_imbalanced"),
+        "generated-scenes": ("scenes_audit",),
+    }
     for page in pages.PAGES:
         for name in marks[page.stem]:
             assert f"<!-- results: {name} -->" in page.read_text("utf-8")

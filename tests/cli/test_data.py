@@ -162,8 +162,37 @@ def test_apples_are_a_folder_with_the_faults_that_check_finds(tmp_path):
     assert "rows.csv:5: photo: 0004.png: not a whole picture" in kinds["unreadable"][0]
 
 
-def test_options_of_the_other_set_are_refused(tmp_path):
-    done = run("make", "apples", tmp_path / "apples", "--audio-snr-db", 3)
+@pytest.mark.parametrize("name", ["apples", "scenes-ner"])
+def test_options_of_the_other_set_are_refused(name, tmp_path):
+    done = run("make", name, tmp_path / "made", "--audio-snr-db", 3)
     assert done.exit_code == 2
-    assert "--audio-snr-db is for av-digits, apples take --rows and --seed" in done.stderr
-    assert not (tmp_path / "apples").exists()
+    assert f"--audio-snr-db is for av-digits, {name} take --rows and --seed" in done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "readers"),
+    [("scenes-ner", "span F1", ["text", "both"]), ("scenes-msa", "accuracy", ["text", "image", "both"])],
+)
+def test_scenes_are_a_set_whose_ceilings_are_told(name, score, readers, tmp_path):
+    out = tmp_path / "made"
+    done = run("make", name, out, "--rows", 120, "--seed", 4)
+    assert done.exit_code == 0, done.output
+    title, head, *lines = done.stdout.splitlines()
+    assert title == f"{name} in {out}; the best {score} that can be expected, by what is read:"
+    assert head.split() == readers
+    stated = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+    assert stated["seed"] == 4
+    for line in lines:
+        split, *cells = line.split()
+        assert [float(cell) for cell in cells] == pytest.approx(
+            [stated["ceilings"][split][reader] for reader in readers], abs=1e-4
+        )
+    assert done.stderr.splitlines() == ["[96/96] train", "[12/12] valid", "[12/12] test"]
+    assert run("check", out).exit_code == 0
+    described = run("describe", out).stdout
+    assert f"{name}: " in described
+    assert "image: image, 64 x 64 pixels" in described
+    again = run("make", name, out)
+    assert again.exit_code == 1
+    assert "made must be a new or an empty folder" in again.stderr

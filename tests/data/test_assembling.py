@@ -78,6 +78,25 @@ def test_new_rows_keep_an_unknown_target(write) -> None:
     assert not rows.set_aside
 
 
+SPLIT = ReadOptions(target="score", text=("review",), tabular=("price,colour",), split_column="fold")
+
+
+def test_new_rows_say_which_split_they_are_of(write) -> None:
+    schema = load(write(lines(*GOOD)), SPLIT).schema
+    new = ("a,x,1,red,1,test", "b,y,cheap,red,0,test", "c,z,2,red,1,later", "d,z,3,red,,dev", "e,z,4,red,0,")
+    rows = read_rows(write(lines(*new), name="new.csv"), schema)
+    assert (rows.ids, list(rows.split)) == (["a", "c", "d", "e"], ["test", "", "valid", ""])
+    assert [aside.where for aside in rows.set_aside] == ["new.csv:3"]
+
+
+@pytest.mark.parametrize("row", ["a,x,1,red,1,later", "a,x,1,red,1,"])
+def test_new_rows_of_which_none_says_its_split_have_none(write, row: str) -> None:
+    schema = load(write(lines(*GOOD)), SPLIT).schema
+    assert read_rows(write(lines(row), name="new.csv"), schema).split is None
+    bare = write("review,price,colour,score\nx,1,red,1\n", name="bare.csv")
+    assert read_rows(bare, schema).split is None
+
+
 def test_rows_without_an_id_are_named_by_their_number(write) -> None:
     schema = load(write(lines(*GOOD)), OPTIONS).schema
     assert read_rows(write(lines("a,x,1,red,1,", ",y,2,blue,3,"), name="new.csv"), schema).ids == ["a", "1"]

@@ -153,8 +153,8 @@ def compare(source: str | None, **options: Any) -> None:
 
     SOURCE is a CSV or TSV file, a folder with one .npy file per modality, a folder of a published data set,
     or the name of an embedded one: digits (the default), reviews, interactions, interactions-redundancy,
-    interactions-unique, interactions-synergy, views, imbalanced. A killed run goes on where it stopped;
-    Ctrl-C leaves a report of what is finished.
+    interactions-unique, interactions-synergy, views, imbalanced, scenes-msa. A killed run goes on where it
+    stopped; Ctrl-C leaves a report of what is finished.
     """
     from fuseloom.report import leaderboard_text, to_json
     from fuseloom.workbench import compare as run

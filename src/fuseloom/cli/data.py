@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fuseloom.cli.progress import telling
 from fuseloom.cli.reading import read_options, reading
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["data"]
 
-_APPLES = "apples"
+_DRAWN = ("apples", "scenes-msa", "scenes-ner")
+"""What `make` needs no data for; by name, as help imports none of it."""
 _FOLDS = click.option("--folds", metavar="COL,COL", help="Columns that hold folds, as in 'fold*'.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 
@@ -87,12 +89,17 @@ Examples:
   $ fuseloom data make apples apples/
   $ fuseloom compare apples/rows.csv --target grade
 \b
+  $ fuseloom data make scenes-ner scenes/ --rows 2000 --seed 1
+  $ fuseloom train entities --data scenes/
+\b
   $ fuseloom data make av-digits/ noisy/ --image-noise 0.5 --audio-snr-db 2
   $ fuseloom compare noisy/rows.csv --target digit""",
 )
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--rows", type=click.IntRange(1), help="Default: 900 apples, or a pair per recording.")
+@click.option(
+    "--rows", type=click.IntRange(1), help="Default: 900 apples, 10,000 scenes, a pair per recording."
+)
 @click.option("--image-noise", default=0.0, show_default=True, help="Deviation; 1 is black to white.")
 @click.option("--occlusion", default=0.0, show_default=True, help="Side of a grey square, as a share.")
 @click.option("--audio-snr-db", type=float, help="Decibels of signal over white noise; default: no noise.")
@@ -103,17 +110,21 @@ Examples:
     show_default=True,
     help="What no two splits share, besides pictures.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
 @click.pass_context
 def _make(context: click.Context, /, source: Path, out: Path, **options: Any) -> None:
     """Write data to try things on into the folder OUT.
 
     SOURCE `apples` gives pictures and a table of graded apples, drawn, with the faults that such folders
-    have. SOURCE as the folder of av-digits gives its pictures and recordings in pairs, under noise.
+    have. `scenes-ner` gives rendered pictures with sentences of which names they are, in the format of the
+    Twitter sets, and `scenes-msa` with texts of a sentiment, in that of MVSA; both say what can be expected
+    of the best model. SOURCE as the folder of av-digits gives its pictures and recordings in pairs, under
+    noise.
     """
-    if str(source) == _APPLES:
-        table = _written_apples(context, out, options)
-        click.echo(f"apples to learn from in {table}, others in later.csv and new.csv beside it")
+    name = str(source)
+    if name in _DRAWN:
+        drawn = _given(context, name, options)
+        click.echo(_written_apples(out, drawn) if name == "apples" else _written_scenes(name, out, drawn))
         return
     from fuseloom.data.av_digits import make_av_digits
     from fuseloom.data.writing import write_av_digits
@@ -123,16 +134,40 @@ def _make(context: click.Context, /, source: Path, out: Path, **options: Any) ->
     click.echo(f"{len(rows.ids):,} pairs in {table}")
 
 
-def _written_apples(context: click.Context, out: Path, options: dict[str, Any]) -> Path:
+def _given(context: click.Context, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a person gave, which must be of those that everything drawn takes."""
     from click.core import ParameterSource
-
-    from fuseloom.data.writing import write_apples
 
     given = {n: v for n, v in options.items() if context.get_parameter_source(n) != ParameterSource.DEFAULT}
     if others := sorted(given.keys() - {"rows", "seed"}):
         option = others[0].replace("_", "-")
-        raise click.UsageError(f"--{option} is for av-digits, apples take --rows and --seed.")
-    return write_apples(out, **given)
+        raise click.UsageError(f"--{option} is for av-digits, {name} take --rows and --seed.")
+    return given
+
+
+def _written_apples(out: Path, options: dict[str, Any]) -> str:
+    from fuseloom.data.writing import write_apples
+
+    table = write_apples(out, **options)
+    return f"apples to learn from in {table}, others in later.csv and new.csv beside it"
+
+
+def _written_scenes(name: str, out: Path, options: dict[str, Any]) -> str:
+    """What can be expected, as a table."""
+    from fuseloom.data.scenes.sets import SCENE_SETS, write_scenes
+
+    with telling(sys.stderr) as progress:
+        stated = write_scenes(name, out, progress=progress, **options)
+    readers = list(stated["train"])
+    lines = [
+        f"{name} in {out}; the best {SCENE_SETS[name].score} that can be expected, by what is read:",
+        " " * 5 + "".join(f"  {reader:>6}" for reader in readers),
+        *(
+            f"{split:5}" + "".join(f"  {best[reader]:6.4f}" for reader in readers)
+            for split, best in stated.items()
+        ),
+    ]
+    return "\n".join(lines)
 
 
 def _read(source: str | None, options: dict[str, Any]) -> "Dataset":

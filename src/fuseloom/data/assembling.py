@@ -65,6 +65,8 @@ def labelled_rows(source: Source, schema: Schema, *, notes: list[str]) -> Datase
 def unlabelled_rows(source: Source, schema: Schema) -> Dataset:
     """Rows to predict: target and modalities may be absent, and a target that is there may be unreadable.
 
+    So may the split: a row is kept whatever it says.
+
     Raises:
         DataError: no modality is there, or only a part of the columns of one.
     """
@@ -84,7 +86,8 @@ def unlabelled_rows(source: Source, schema: Schema) -> Dataset:
     has_target = bool(schema.targets) and all(name in source for name in schema.targets)
     target = _target(source, schema, {}) if has_target else None
     notes = [f"{name}: missing in every row" for name in absent]
-    return _usable(source, schema, problems, modalities=modalities, target=target, notes=notes)
+    rows = _usable(source, schema, problems, modalities=modalities, target=target, notes=notes)
+    return replace(rows, split=_known_split(source, schema.split_column, without=problems))
 
 
 def _usable(
@@ -270,6 +273,14 @@ def _split(source: Source, column: str, problems: Problems) -> NDArray[np.str_]:
         if not name:
             problems.setdefault(row, f"split must be train, valid or test, got {_shown(words[row])}")
     return np.array(split)
+
+
+def _known_split(source: Source, column: str | None, *, without: Problems) -> NDArray[np.str_] | None:
+    """The split of each row but these, empty where the column says none; none where it never says one."""
+    if column is None or column not in source:
+        return None
+    split = np.delete(_split(source, column, {}), list(without))
+    return split if (split != "").any() else None
 
 
 def _groups(source: Source, column: str, problems: Problems) -> NDArray[np.object_]:

@@ -186,8 +186,8 @@ class Dataset:
 
     ``target`` ``[N]``, or ``[N, K]`` of several columns, holds raw values, strings or float64 (in rows read
     for prediction also ``None`` and NaN, where it is not known; of several columns NaN wherever one is not);
-    ``split`` holds ``train``, ``valid`` or ``test`` per row where the source gives one, and ``folds`` several
-    of that kind where it gives folds.
+    ``split`` holds ``train``, ``valid`` or ``test`` per row where the source gives one (in rows read for
+    prediction also nothing, where it is not known), and ``folds`` several of that kind where it gives folds.
     """
 
     name: str

@@ -10,6 +10,7 @@ from fuseloom.data.digits import read_digits
 from fuseloom.data.imbalanced import read_imbalanced
 from fuseloom.data.interactions import NAMED_SETTINGS, read_interactions
 from fuseloom.data.reviews import read_reviews
+from fuseloom.data.scenes.sets import SCENE_SETS, embedded_scenes, read_scenes
 from fuseloom.data.source import Source
 from fuseloom.data.tagged import is_tagged, read_tagged
 from fuseloom.data.views import read_views
@@ -44,6 +45,7 @@ EMBEDDED: Mapping[str, Callable[[], Source]] = {
     "imbalanced": read_imbalanced,
     "reviews": read_reviews,
     **{name: partial(read_interactions, name) for name in NAMED_SETTINGS},
+    **{name: partial(embedded_scenes, name) for name in SCENE_SETS},
     "views": read_views,
 }
 """Sets that need no file."""
@@ -54,6 +56,7 @@ def _found(find: Callable[[Path], str | None], name: str, folder: Path) -> bool:
 
 
 _IN_FOLDERS = {
+    **{name: PublishedSet(files=(f"{name}.json",), read=partial(read_scenes, name)) for name in SCENE_SETS},
     "av-digits": PublishedSet(files=av_digits.FILES, read=av_digits.read_av_digits),
     "crema-d": PublishedSet(files=crema_d.FILES, read=crema_d.read_crema_d),
     "kinetics-sounds": PublishedSet(files=kinetics_sounds.FILES, read=kinetics_sounds.read_kinetics_sounds),
@@ -82,7 +85,7 @@ def list_sets() -> list[str]:
         >>> list_sets()[:3]
         ['av-digits', 'crema-d', 'digits']
     """
-    return sorted([*EMBEDDED, *_IN_FOLDERS])
+    return sorted({*EMBEDDED, *_IN_FOLDERS})
 
 
 def recognised(path: Path) -> PublishedSet | None:

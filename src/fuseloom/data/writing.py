@@ -12,7 +12,7 @@ from fuseloom.data.av_digits import AVDigits
 from fuseloom.data.media import Sound
 from fuseloom.errors import DataError, MissingExtraError, OptionError
 
-__all__ = ["write_apples", "write_av_digits"]
+__all__ = ["make_folders", "write_apples", "write_av_digits"]
 
 _LACKING = 23
 """One apple in so many has no picture, as in most collections some have none."""
@@ -34,7 +34,7 @@ def write_av_digits(rows: AVDigits, folder: Path) -> Path:
         DataError: the folder holds something.
         MissingExtraError: Pillow or soundfile is not installed.
     """
-    _make_folders(folder, "images", "recordings")
+    make_folders(folder, "images", "recordings")
     lines = []
     for place, name in enumerate(rows.ids):
         image, audio = Path("images", f"{name}.png"), Path("recordings", f"{name}.wav")
@@ -68,7 +68,7 @@ def write_apples(folder: Path, *, rows: int = 900, seed: int = 0) -> Path:
         raise OptionError(f"rows must be 10 or more, got {rows}.")
     later, new = rows // _LATER, 3
     apples = make_apples(rows + later + new, seed=seed)
-    _make_folders(folder, "photos")
+    make_folders(folder, "photos")
     lines = [_apple_line(apples, row, folder) for row in range(len(apples.grade))]
     cut = folder / "photos" / "0004.png"
     cut.write_bytes(cut.read_bytes()[:700])
@@ -92,7 +92,12 @@ def _apple_line(apples: Apples, row: int, folder: Path) -> list[str]:
     return [photo, apples.note[row], apples.orchard[row], *numbers, apples.grade[row]]
 
 
-def _make_folders(folder: Path, *parts: str) -> None:
+def make_folders(folder: Path, *parts: str) -> None:
+    """Make folders within one that must hold nothing so far.
+
+    Raises:
+        DataError: it holds something.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder.name} must be a new or an empty folder, got one that holds something.")
     for part in parts:

@@ -9,7 +9,7 @@ left out by readers.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from fuseloom.data.scenes.kinds import FAMILIES
 from fuseloom.data.scenes.ner_words import CLOSERS, OPENERS
 from fuseloom.data.scenes.render import Rendering, render
 from fuseloom.data.scenes.world import COLOURS
-from fuseloom.data.scenes.writing import save_jpeg
+from fuseloom.data.scenes.writing import Progress, counted, jpeg, write_facts
+from fuseloom.data.writing import make_folders
 from fuseloom.errors import OptionError
 
 __all__ = [
@@ -203,6 +204,7 @@ def write_msa_scenes(
     *,
     examples: Mapping[str, int] = _COUNTS,
     seed: int = 0,
+    progress: Progress = lambda line: None,
 ) -> dict[str, MsaCeilings]:
     """Write texts and pictures in the format of MVSA-Single, and what can be expected of them.
 
@@ -211,31 +213,31 @@ def write_msa_scenes(
     pairs that contradict themselves are left out), and ``scenes-msa.json`` with the settings and ceilings.
 
     Args:
-        folder: Made where it is not there.
+        folder: Made where it is not there; it must hold nothing.
         settings: Shares and sizes.
         examples: Split -> how many pairs.
         seed: Of everything that is drawn.
+        progress: Called with a line for a person, now and then.
 
     Returns:
         Split -> its ceilings.
 
     Raises:
+        DataError: the folder holds something.
         MissingExtraError: Pillow is not installed.
         OptionError: there is no such split, or a negative number.
     """
     folder = Path(folder)
-    for part in ("data", "10-flod-1"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    make_folders(folder, "data", "10-flod-1")
     lines, stated = ["ID\ttext,image\n"], {}
     for split, count in examples.items():
         drawn = (msa_example(settings, seed, index, split) for index in range(count))
         listed: list[dict[str, object]] = []
-        stated[split] = msa_ceilings(_written(folder / "data", drawn, lines, listed))
+        written = _written(folder / "data", drawn, lines, listed)
+        stated[split] = msa_ceilings(counted(written, split, count, progress))
         (folder / "10-flod-1" / _FOLD[split]).write_text(json.dumps(listed, indent=1), encoding="utf-8")
     (folder / "labelResultAll.txt").write_text("".join(lines), encoding="utf-8", newline="\n")
-    facts = {"settings": asdict(settings), "seed": seed, "examples": dict(examples)}
-    facts["ceilings"] = {split: asdict(of_split) for split, of_split in stated.items()}
-    (folder / "scenes-msa.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_facts(folder / "scenes-msa.json", settings, stated, seed=seed, examples=dict(examples))
     return stated
 
 
@@ -246,7 +248,7 @@ def _written(
     for example in examples:
         text = " ".join(example.words)
         (folder / f"{example.id}.txt").write_text(text + "\n", encoding="utf-8", newline="\n")
-        save_jpeg(example.rendering.rgb, folder / f"{example.id}.jpg")
+        (folder / f"{example.id}.jpg").write_bytes(jpeg(example.rendering.rgb))
         lines.append(f"{example.id}\t{example.text_sentiment},{example.image_sentiment}\n")
         if example.sentiment:
             label = SENTIMENTS.index(example.sentiment)

@@ -10,9 +10,8 @@ Every picture holds one such thing, the thing that relations are to, up to two t
 and in a share of them a rival: a thing of another of the four families, on the other side of the relation.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,8 @@ from fuseloom.data.scenes.kinds import FAMILIES, family_of
 from fuseloom.data.scenes.ner_words import TYPES, Name, names_in, phrase, sentence
 from fuseloom.data.scenes.render import Rendering, render
 from fuseloom.data.scenes.words import OPPOSITES, holds
-from fuseloom.data.scenes.writing import save_jpeg
+from fuseloom.data.scenes.writing import Progress, counted, jpeg, write_facts
+from fuseloom.data.writing import make_folders
 from fuseloom.errors import OptionError, did_you_mean
 
 __all__ = [
@@ -245,6 +245,7 @@ def write_ner_scenes(
     *,
     sentences: Mapping[str, int] = _COUNTS,
     seed: int = 0,
+    progress: Progress = lambda line: None,
 ) -> dict[str, Ceilings]:
     """Write sentences and pictures in the format of the Twitter sets, and what can be expected of them.
 
@@ -253,27 +254,27 @@ def write_ner_scenes(
     ceilings.
 
     Args:
-        folder: Made where it is not there.
+        folder: Made where it is not there; it must hold nothing.
         settings: Shares and sizes.
         sentences: Split -> how many.
         seed: Of everything that is drawn.
+        progress: Called with a line for a person, now and then.
 
     Returns:
         Split -> its ceilings.
 
     Raises:
+        DataError: the folder holds something.
         MissingExtraError: Pillow is not installed.
         OptionError: there is no such split, or a negative number.
     """
     folder = Path(folder)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    make_folders(folder, "images")
     stated = {}
     for split, count in sentences.items():
-        examples = (ner_example(settings, seed, index, split) for index in range(count))
-        stated[split] = ceilings(_written(folder, split, examples))
-    facts = {"settings": asdict(settings), "seed": seed, "sentences": dict(sentences)}
-    facts["ceilings"] = {split: asdict(of_split) for split, of_split in stated.items()}
-    (folder / "scenes-ner.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        drawn = (ner_example(settings, seed, index, split) for index in range(count))
+        stated[split] = ceilings(counted(_written(folder, split, drawn), split, count, progress))
+    write_facts(folder / "scenes-ner.json", settings, stated, seed=seed, sentences=dict(sentences))
     return stated
 
 
@@ -282,7 +283,7 @@ def _written(folder: Path, split: str, examples: Iterable[NerExample]) -> Iterat
     with (folder / f"{split}.txt").open("w", encoding="utf-8", newline="\n") as file:
         for example in examples:
             file.write(_block(example))
-            save_jpeg(example.rendering.rgb, folder / "images" / f"{example.id}.jpg")
+            (folder / "images" / f"{example.id}.jpg").write_bytes(jpeg(example.rendering.rgb))
             yield example
 
 
