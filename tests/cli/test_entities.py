@@ -56,6 +56,16 @@ def test_it_is_scored_by_entities(folder: Path, trained: Path) -> None:
     assert 0 <= scored["all"]["span_f1"] <= 1
 
 
+def test_it_is_diagnosed_by_entities_and_what_cannot_be_told_says_why(folder: Path, trained: Path) -> None:
+    done = run("diagnose", trained, folder, "--only", "emap,reliance,exchanged", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["metric"], found["rows"]) == ("span_f1", 6)
+    assert found["reliance"]["hidden"].keys() == {"text", "image"}
+    assert "answers at each word of its text" in found["not_told"]["emap"]
+    assert "has no exchange that chooses positions" in found["not_told"]["exchanged"]
+
+
 def test_text_alone_is_told_and_trained_on(folder: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     alone.mkdir()
@@ -72,3 +82,29 @@ def test_a_fusion_without_positions_is_answered(folder: Path, tmp_path: Path) ->
     )
     assert done.exit_code == 1
     assert "A merge behind an anchor must keep positions, got 'attention_pool'" in done.stderr
+
+
+def test_of_muse_exchanged_words_and_patches_are_drawn(folder: Path, tmp_path: Path) -> None:
+    small = "model.options.muse={num_layers: 2, num_heads: 2, hidden: 8, eta: 2, captioning: 0, painting: 0}"
+    muse = [
+        "--set",
+        "model.fusion=muse",
+        "--set",
+        small,
+        "--set",
+        "model.encoders.image=image,body=patch,patch=4",
+    ]
+    done = run("train", "entities", "--data", folder, *QUICK, *muse, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    told = run(
+        "diagnose", tmp_path / "run", folder, "--only", "exchanged", "--json", "--out", tmp_path / "look"
+    )
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.stdout)["exchanged"]
+    assert [layer["modality"] for layer in found["layers"]] == ["text", "image"]
+    text, image = found["samples"][0]["streams"]
+    assert len(text["words"]) == text["positions"]
+    assert image["grid"] == [4, 4]
+    page = (tmp_path / "look" / "diagnosis.html").read_text()
+    assert "<mark>" in page
+    assert '<image href="data:image/' in page

@@ -69,6 +69,30 @@ def test_a_setting_that_is_none_is_answered_in_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_rows_are_scored_split_by_split_where_they_say_it(table, tmp_path):
+    splits = ["train"] * 48 + ["valid"] * 16 + ["test"] * 16
+    head, *rows = table.read_text(encoding="utf-8").splitlines()
+    whole = [f"{head},part", *(f"{row},{split}" for row, split in zip(rows, splits, strict=True))]
+    table.write_text("\n".join(whole), encoding="utf-8")
+    columns = ["--target", "score", "--text", "review", "--tabular", "price", "--split", "part"]
+    assert run("train", table, *columns, "--out", tmp_path / "run", *QUICK).exit_code == 0
+    scored = json.loads(run("evaluate", tmp_path / "run", table, "--json").stdout)
+    assert {name: one["rows"] for name, one in scored.items()} == {
+        "all": 80,
+        "train": 48,
+        "valid": 16,
+        "test": 16,
+    }
+    held = json.loads((tmp_path / "run" / "scores.json").read_text())["scores"]
+    assert {part: scored[part]["log_loss"] for part in held} == pytest.approx(
+        {part: own["log_loss"] for part, own in held.items()}
+    )
+    later = tmp_path / "later.csv"
+    later.write_text("\n".join([whole[0], f"{rows[0]},", f"{rows[1]},test"]), encoding="utf-8")
+    head, counted, *_ = run("evaluate", tmp_path / "run", later).stdout.splitlines()
+    assert (head.split(), counted.split()) == (["all", "test"], ["rows", "2", "1"])
+
+
 def test_evaluate_without_a_target_is_answered(table, tmp_path):
     run(
         "train",

@@ -14,6 +14,7 @@ from fuseloom.diagnose.corruptions import (
     feature_moments,
     gaussian_noise,
     missing,
+    piece_noise,
     stream_kind,
     symbol_noise,
     token_dropout,
@@ -26,6 +27,7 @@ STREAMS = {
     "waveform": (torch.randn(40, 100), torch.rand(40, 100) < 0.9),
     "text": (torch.randint(97, 123, (40, 12), dtype=torch.uint8), torch.rand(40, 12) < 0.8),
     "symbols": (torch.randint(500, (40, 12)), torch.rand(40, 12) < 0.8),
+    "pieces": (torch.randint(500, (40, 12, 2)), torch.rand(40, 12) < 0.8),
 }
 CASES = [(kind, name) for kind, found in CORRUPTIONS.items() for name in found]
 
@@ -166,6 +168,31 @@ def test_characters_stay_printable_and_symbols_stay_in_the_vocabulary():
     symbols, real = STREAMS["symbols"]
     worse, _ = symbol_noise(symbols, real, torch.ones(40), torch.Generator().manual_seed(0))
     assert set(worse.flatten().tolist()) <= set(symbols[real].tolist())
+
+
+def test_a_word_of_many_letters_is_replaced_as_a_whole_and_a_piece_stays_with_its_word():
+    words = torch.arange(200)[:, None].expand(200, 7).reshape(40, 5, 7)
+    real, half = torch.ones(40, 5).bool(), torch.full((40,), 0.5)
+    worse, _ = symbol_noise(words, real, half, torch.Generator().manual_seed(0))
+    assert (worse == worse[..., :1]).all()
+    assert 0.3 < (worse != words).any(-1).double().mean() < 0.7
+    pieces, real = STREAMS["pieces"]
+    worse, _ = piece_noise(pieces, real, torch.ones(40), torch.Generator().manual_seed(0))
+    assert worse[..., 1].equal(pieces[..., 1])
+    assert not worse[..., 0].equal(pieces[..., 0])
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "blur", "block_mask"])
+def test_a_picture_in_bytes_is_damaged_as_the_same_picture_in_numbers_and_stays_in_bytes(name):
+    pixels = torch.randint(256, (30, 3, 8, 8), dtype=torch.uint8)
+    rows = Batch(inputs={"bytes": pixels, "numbers": pixels.float()})
+    worse = {
+        key: corrupt(rows, key, CORRUPTIONS["image"][name], 0.5, torch.Generator().manual_seed(1)).inputs[key]
+        for key in rows.inputs
+    }
+    assert worse["bytes"].dtype == torch.uint8
+    assert stream_kind(pixels, rows.mask_of("bytes")) == "image"
+    torch.testing.assert_close(worse["bytes"].float(), worse["numbers"].round().clamp(0, 255))
 
 
 def test_the_same_generator_draws_the_same_and_rows_without_a_mask_get_one():

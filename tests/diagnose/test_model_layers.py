@@ -69,3 +69,15 @@ def test_the_model_is_left_as_it_was_where_it_fails():
         model_layers(model, Batch(inputs={"a": torch.ones(2, 4, 6)}))
     assert not any(module._forward_hooks for module in model.modules())
     assert all(module.training for module in model.modules())
+
+
+def test_a_class_token_can_be_left_out():
+    rows = tokens()
+    other = rows.inputs["a"].clone()
+    other[:, 0] += 1
+    changed = Batch(inputs={**rows.inputs, "a": other}, masks=rows.masks)
+    one, two = (model_layers(exchanging(), given, prefix=1)["before exchange 0"] for given in (rows, changed))
+    assert one.inputs["a"].equal(two.inputs["a"])
+    means, there = pooled(rows.inputs["a"][:, 1:], rows.masks["a"][:, 1:])
+    torch.testing.assert_close(one.inputs["a"], means)
+    assert one.masks["a"].equal(there)

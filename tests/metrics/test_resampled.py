@@ -5,6 +5,7 @@ from fuseloom.metrics.resampled import resampled
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.multilabel import Multilabel
 from fuseloom.tasks.regression import Regression
+from fuseloom.tasks.tagging import Tagging
 
 LABELS, NUMBERS = Multilabel(["a", "b", "c"]), Regression([0.0, 0.0], [1.0, 1.0], names=["calm", "joy"])
 METRICS = [
@@ -85,3 +86,19 @@ def test_a_function_of_ones_own_is_called_on_the_repeated_rows():
     counts = np.array([[2, 0, 1], [1, 1, 1]])
     largest = resampled(lambda p, t: float((p - t).max()), np.array([1.0, 9.0, 2.0]), np.zeros(3), counts)
     assert largest.tolist() == [2.0, 9.0]
+
+
+@pytest.mark.parametrize("name", Tagging(["O", "B-LOC", "I-LOC", "B-PER"]).metrics)
+def test_every_metric_of_tags_is_that_of_the_repeated_sentences(name):
+    task, generator = Tagging(["O", "B-LOC", "I-LOC", "B-PER"]), np.random.default_rng(0)
+    target = np.where(
+        np.arange(6) < generator.integers(1, 7, size=(30, 1)), generator.integers(4, size=(30, 6)), -1
+    )
+    right = generator.uniform(size=target.shape) < 0.6
+    path = np.where(target < 0, -1, np.where(right, target, generator.integers(4, size=target.shape)))
+    chances = generator.dirichlet(np.ones(4), size=target.shape)
+    predictions = np.concatenate([chances, path[..., None], np.full((30, 6, 1), np.nan)], -1)
+    metric, counts = task.metrics[name].function, drawn_counts(generator, 40, 30)
+    expected = [metric(predictions[repeated(one)], target[repeated(one)]) for one in counts]
+    assert len(set(expected)) > 20
+    np.testing.assert_allclose(resampled(metric, predictions, target, counts), expected, rtol=1e-9)

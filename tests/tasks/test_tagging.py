@@ -10,6 +10,7 @@ from fuseloom.errors import DataError, OptionError
 from fuseloom.nn.crf_lattice import Chain
 from fuseloom.nn.crf_packing import pack_chain
 from fuseloom.tasks import infer_task
+from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.tagging import Tagging
 
 SENTENCES = [("B-PER", "I-PER", "O", "B-LOC"), ("O",), ("B-LOC", "O")]
@@ -141,3 +142,90 @@ def test_the_class_names_its_metrics_and_an_instance_has_them(task):
         assert metric.bounded == task.metrics[name].bounded
     with pytest.raises(OptionError, match=r"Use Tagging\(tags\)\.metrics"):
         Tagging.metrics["span_f1"].function(np.zeros((1, 1, 3)), np.zeros((1, 1)))
+
+
+def test_a_constrained_path_has_no_tag_that_the_scheme_forbids():
+    """An entity that begins with I- and one that goes on as another type, both more probable."""
+    free = Tagging(["O", "B-LOC", "I-LOC", "B-PER", "I-PER"])
+    constrained = free.configured({"constrained": True})
+    outputs = sure_of(free, np.array([[2, 0, 3, 2, 0]]), 5, scale=2.0)
+    path = free.predict(outputs)[0, :, -2]
+    held = constrained.predict(outputs)[0, :, -2]
+    assert path.tolist() == [2, 0, 3, 2, 0]
+    assert held[0] != 2
+    assert (held[2], held[3]) != (3, 2)
+    allowed = constrained.constraints
+    assert allowed.start[int(held[0])]
+    assert all(allowed.transitions[int(one), int(other)] for one, other in pairwise(held))
+    np.testing.assert_array_equal(free.predict(outputs)[..., :-2], constrained.predict(outputs)[..., :-2])
+
+
+def test_where_nothing_is_forbidden_a_constrained_path_is_the_same(task):
+    outputs = sure_of(task, task.encode(raw()), 4)
+    constrained = task.configured({"constrained": True})
+    np.testing.assert_array_equal(constrained.predict(outputs), task.predict(outputs))
+    again = Tagging.from_state(json.loads(json.dumps(constrained.state())))
+    assert again.constraints.transitions.equal(constrained.constraints.transitions)
+    assert Tagging.from_state({"tags": list(task.tags)}).constraints is None  # as before there was the option
+    assert task.configured({}).constraints is None
+
+
+def test_of_tags_that_mark_the_end_a_constrained_path_ends_what_it_begins():
+    task = Tagging(["O", "B-PER", "E-PER", "S-PER"], constrained=True)
+    path = task.predict(sure_of(task, np.array([[1, 0, 1]]), 3, scale=2.0))[0, :, -2]
+    assert all(task.constraints.transitions[int(one), int(other)] for one, other in pairwise(path))
+    assert task.constraints.end[int(path[-1])]
+
+
+@pytest.mark.parametrize("tags", [["O", "I-PER"], ["O", "X"], ["O", "B-PER", "U-PER", "S-PER"]])
+def test_tags_of_no_scheme_cannot_be_constrained(tags):
+    with pytest.raises(OptionError, match="constrained must be False for tags of no scheme"):
+        Tagging(tags, constrained=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"constraind": True}, r"must be of \['constrained'\], got 'constraind'\. Did you mean"),
+        ({"constrained": "yes"}, "constrained must be True or False, got 'yes'"),
+    ],
+)
+def test_options_that_are_not_known_are_refused(task, options, message):
+    with pytest.raises(OptionError, match=message):
+        task.configured(options)
+
+
+def test_rows_of_windows_stand_beside_the_others(task):
+    """Of two windows of four words, the third and the fourth word are read twice."""
+    others = task.predict(sure_of(task, task.encode(raw()), 4))
+    parts = raw([("O", "O", "B-LOC", "O"), ("O", "B-PER", "I-PER", "O")])
+    of_windows = task.predict(sure_of(task, task.encode(parts), 4))
+    whole = task.joined(others, of_windows, {1: ((0, 4), (2, 6))}, {1: 7})
+    assert whole.shape == (3, 7, others.shape[2])
+    np.testing.assert_array_equal(whole[::2, :4], others[::2])
+    columns = task.columns(whole)
+    assert columns["prediction"].tolist()[1:] == ["O O B-LOC B-PER I-PER O O", "B-LOC O"]
+    assert whole[1, 4, -1] != whole[1, 4, -1]  # no entity begins there
+    (place, person) = json.loads(columns["entities"][1])
+    assert (place["start"], person["start"], person["end"]) == (2, 3, 5)
+    assert min(place["confidence"], person["confidence"]) > 0.99
+    np.testing.assert_allclose(whole[1, 6, :-1], [1 / 4] * 4 + [0])  # the word that no window has read
+
+
+def test_what_is_left_of_a_divided_entity_is_as_sure_as_it_was():
+    """Both windows lay an entity over the place where the other's ends."""
+    task = Tagging(["O", "B-LOC", "I-LOC", "B-PER", "I-PER"])
+    of_windows = task.predict(sure_of(task, np.array([[1, 2, 2, 0], [0, 3, 4, 4]]), 4, scale=4.0))
+    whole = task.joined(of_windows[:1], of_windows, {0: ((0, 4), (1, 5))}, {0: 5})
+    columns = task.columns(whole)
+    assert columns["prediction"].tolist() == ["B-LOC I-LOC I-LOC I-PER I-PER"]
+    (_, person) = json.loads(columns["entities"][0])
+    assert person["confidence"] == round(float(of_windows[1, 1, -1]), 4) < 1
+
+
+def test_whole_rows_have_no_windows():
+    task = Classification(["a", "b"])
+    with pytest.raises(OptionError, match="A task of windows must be one of positions, got 'classification'"):
+        task.joined(np.ones((1, 2)), np.ones((1, 2)), {}, {})
+    with pytest.raises(OptionError, match=r"Options of classification must be none, got \['x'\]"):
+        task.configured({"x": 1})

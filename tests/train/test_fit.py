@@ -64,11 +64,36 @@ def test_training_stops_when_validation_gets_no_better():
     assert result.epochs < 300
 
 
+def overconfident(select, patience=99):
+    """A run whose loss rises on validation rows of wrong targets while its accuracy still grows."""
+    rows = batch(seed=1)
+    valid = replace(rows, target=torch.where(torch.arange(40) % 4 == 0, 1 - rows.target, rows.target))
+    config = FitConfig(lr=0.02, max_epochs=40, batch_size=16, select=select, patience=patience)
+    model, told = fit(_Model, batch(), valid, TASK, config)
+    accuracy = (predict_outputs(model, valid).argmax(1) == valid.target.numpy()).mean()
+    return told, accuracy
+
+
+def test_the_metric_may_say_which_epoch_is_the_best():
+    (told, accuracy), (by_loss, lower) = overconfident("metric"), overconfident("loss")
+    assert accuracy == max(told.scores) > lower
+    assert told.valid_loss == told.curve[told.scores.index(accuracy)][1] > by_loss.valid_loss
+    assert (told.curve, by_loss.scores) == (by_loss.curve, ())
+
+
+def test_patience_waits_for_what_says_which_epoch_is_the_best():
+    (told, accuracy), (by_loss, _) = (overconfident(select, patience=6) for select in ("metric", "loss"))
+    assert told.epochs == told.scores.index(accuracy) + 1 + 6
+    assert told.epochs != by_loss.epochs
+
+
 def test_a_run_that_diverges_ends():
     broken = Batch(inputs={"x": torch.full((8, 3), torch.nan)}, target=torch.zeros(8, dtype=torch.long))
-    _, result = fit(_Model, broken, broken, TASK, FitConfig(patience=2))
-    assert result.epochs == 2
-    assert result.valid_loss == float("inf")
+    for select in ("loss", "metric"):
+        model, result = fit(_Model, broken, broken, TASK, FitConfig(patience=2, select=select))
+        assert result.epochs == 2
+        assert result.valid_loss == float("inf")
+        assert not any(value.isnan().any() for value in model.parameters())
 
 
 def test_exact_outputs_of_a_row_do_not_depend_on_the_others_or_their_order():
@@ -237,6 +262,7 @@ def test_settings_must_be_positive(option):
         ("modality_dropout", 1.0, r"modality_dropout must be in \[0, 1\), got 1\.0"),
         ("modality_dropout", -0.1, r"modality_dropout must be in \[0, 1\), got -0\.1"),
         ("schedule", "step", r"schedule must be 'constant', 'cosine' or 'linear', got 'step'"),
+        ("select", "score", r"select must be 'loss' or 'metric', got 'score'"),
         ("warmup", 1.5, r"warmup must be in \[0, 1\], got 1\.5"),
         ("clip_norm", -1.0, r"clip_norm must not be negative, got -1\.0"),
         ("clip_norm", float("nan"), r"clip_norm must not be negative, got nan"),

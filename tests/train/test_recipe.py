@@ -56,8 +56,60 @@ def test_the_last_override_counts_and_is_typed():
 
 
 @pytest.mark.parametrize(
+    ("overrides", "options"),
+    [
+        (["low_rank.rank=8"], {"low_rank": {"rank": 8}}),
+        (["low_rank.rank=8", "low_rank.rank=2"], {"low_rank": {"rank": 2}}),
+        (["muse.theta=1e-3"], {"low_rank": {"rank": 4}, "muse": {"theta": 0.001}}),
+        (
+            ["muse.add=true", "muse.layers=[1, 3]", "muse.by=norm", "muse.loss.beta=0.5"],
+            {
+                "low_rank": {"rank": 4},
+                "muse": {"add": True, "layers": [1, 3], "by": "norm", "loss": {"beta": 0.5}},
+            },
+        ),
+    ],
+)
+def test_a_key_may_lead_into_the_options_of_a_part(overrides, options):
+    assert read_recipe("digits", [f"model.options.{one}" for one in overrides]).model.options == options
+
+
+def test_options_of_the_task_are_typed():
+    assert read_recipe("entities", ["data.task_options.constrained=true"]).data.task_options == {
+        "constrained": True
+    }
+
+
+def test_a_mapping_that_is_given_whole_replaces_what_came_before_and_is_changed_by_what_comes_after():
+    before, whole, after = "model.options.film.x=1", "model.options={sum: {a: 1}}", "model.options.sum.b=2"
+    assert read_recipe("digits", [before, whole, after]).model.options == {"sum": {"a": 1, "b": 2}}
+    assert read_recipe("digits", [after, whole]).model.options == {"sum": {"a": 1}}
+
+
+def test_a_key_may_lead_into_a_mapping_of_texts():
+    recipe = read_recipe(None, ["model.encoders.text=words,max_n=2", "data.read.kinds.a.b=text"])
+    assert recipe.model.encoders == {"text": "words,max_n=2"}
+    assert recipe.data.read.kinds == {"a.b": "text"}  # a column with a dot in its name
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
+        (
+            "model.optionz.low_rank.rank=8",
+            r"Unknown setting 'model\.optionz\.low_rank\.rank'.*'model\.options'\?",
+        ),
+        (
+            "data.read.kind.a=text",
+            r"Unknown setting 'data\.read\.kind\.a'\. Did you mean 'data\.read\.kinds'",
+        ),
+        ("model.options.=8", r"Unknown setting 'model\.options\.'"),
+        ("fit.lr.low=1", r"Unknown setting 'fit\.lr\.low'\. Did you mean 'fit\.lr'"),
+        (
+            "model.options.low_rank.rank.x=1",
+            r"model\.options\.low_rank\.rank must be settings by name, got 4",
+        ),
+        ("model.options={a: [}", r"model\.options must be a value as YAML writes it, got '\{a: \[\}'"),
         ("fit.lrr=1", r"Unknown setting 'fit\.lrr'\. Did you mean 'fit\.lr'\?"),
         ("fit=os.system", r"Unknown setting 'fit'"),
         ("model.class_path=os.system", r"Unknown setting 'model\.class_path'"),

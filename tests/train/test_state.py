@@ -32,7 +32,9 @@ def run(config, state=None):
     return fit(_Model, batch(0), batch(1), TASK, config, state=state)
 
 
-@pytest.mark.parametrize("options", [{}, {"schedule": "cosine", "warmup": 0.3, "clip_norm": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"schedule": "cosine", "warmup": 0.3, "clip_norm": 0.0}, {"select": "metric"}]
+)
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tmp_path, options):
     config = replace(CONFIG, **options)
     whole, told = run(config)
@@ -40,7 +42,7 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tmp_path, options):
     for epochs in (1, 4, 9):
         model, result = run(replace(config, max_epochs=epochs, planned_epochs=9), state)
         assert result.epochs == epochs
-    assert result.curve == told.curve
+    assert (result.curve, result.scores) == (told.curve, told.scores)
     assert result.valid_loss == told.valid_loss
     for name, value in whole.state_dict().items():
         assert value.equal(model.state_dict()[name])
@@ -65,6 +67,7 @@ def test_patience_counts_over_the_break(tmp_path):
 
 def test_a_state_survives_the_file(tmp_path):
     progress = Progress(epoch=2, waited=1, best=float("inf"), train_s=0.5, curve=((0.5, 0.75), (0.25, 1.0)))
+    progress = replace(progress, scores=(0.25, 0.125))
     weights = {"a.b": torch.arange(3.0)}
     state = FitState(
         progress=progress,
@@ -80,6 +83,31 @@ def test_a_state_survives_the_file(tmp_path):
     assert found.averages.keys() == {"0.step"}
     assert found.generator.equal(state.generator)
     assert [path.name for path in tmp_path.iterdir()] == ["run.state"]
+
+
+def test_a_state_from_before_there_were_scores_is_read(tmp_path):
+    path = tmp_path / "run.state"
+    progress = Progress().after((0.5, 0.75), 1.0)
+    FitState(progress=progress, weights={}, best_weights={}, averages={}, generator=torch.ones(1)).save(path)
+    path.write_bytes(path.read_bytes().replace(b', \\"scores\\": []', b" " * 16))
+    assert b"scores" not in path.read_bytes()
+    assert FitState.load(path).progress == progress
+
+
+@pytest.mark.parametrize(("higher_is_better", "waited"), [(True, 1), (False, 0)])
+def test_a_metric_says_which_epoch_is_better_by_its_own_direction(higher_is_better, waited):
+    progress = Progress()
+    for loss, score in ((0.75, float("nan")), (0.5, 0.5), (0.25, 0.25)):
+        progress = progress.after((1.0, loss), 1.0, score=score, higher_is_better=higher_is_better)
+    assert progress.waited == waited
+    assert progress.best == (0.5 if higher_is_better else 0.25)
+
+
+def test_of_equal_scores_the_one_of_the_lower_loss_is_better():
+    progress = Progress()
+    for loss, score in ((0.75, 0.5), (0.5, 0.5), (0.625, 0.5), (0.25, 0.25)):
+        progress = progress.after((1.0, loss), 1.0, score=score)
+    assert (progress.best, progress.waited) == (0.5, 2)
 
 
 def test_a_damaged_state_is_refused(tmp_path):

@@ -39,6 +39,8 @@ def by_trainer(problem, folder, fit=FIT, config=CPU):
         {"schedule": "cosine", "warmup": 0.2},
         {"schedule": "linear", "planned_epochs": 9, "clip_norm": 0.1},
         {"clip_norm": 0.0},
+        {"select": "metric", "patience": 2},
+        {"select": "metric", "class_weight": "balanced"},
     ],
 )
 def test_both_loops_give_the_same_weights_bit_for_bit(problem, tmp_path, options):
@@ -115,8 +117,10 @@ def saved_after_each_step(monkeypatch, tmp_path, run):
         return *run(tmp_path / "whole"), taken
 
 
-def test_a_run_killed_after_any_step_ends_as_if_undisturbed(problem, tmp_path, monkeypatch):
-    config, fit_config = replace(CPU, checkpoint_steps=1), replace(FIT, schedule="cosine", warmup=0.3)
+@pytest.mark.parametrize("select", ["loss", "metric"])
+def test_a_run_killed_after_any_step_ends_as_if_undisturbed(problem, tmp_path, monkeypatch, select):
+    config = replace(CPU, checkpoint_steps=1)
+    fit_config = replace(FIT, schedule="cosine", warmup=0.3, select=select)
 
     def run(folder):
         return by_trainer(problem, folder, fit_config, config)
@@ -127,7 +131,7 @@ def test_a_run_killed_after_any_step_ends_as_if_undisturbed(problem, tmp_path, m
         torch.manual_seed(number)
         model, also_told = run(folder)
         assert same(whole, model)
-        assert told.curve == also_told.curve
+        assert (told.curve, told.scores) == (also_told.curve, also_told.scores)
 
 
 def in_stages(problem, options):

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from fuseloom.data import Dataset
 from fuseloom.errors import DataError
 from fuseloom.tasks import Task
-from fuseloom.train.fit import exact_outputs
 from fuseloom.train.saved import SavedModel
 
 __all__ = ["Scores", "evaluate_model", "known_rows", "known_targets", "score_all"]
@@ -38,7 +37,7 @@ def evaluate_model(saved: SavedModel, dataset: Dataset) -> dict[str, Scores]:
     """
     known = known_rows(saved, dataset)
     assert dataset.target is not None
-    predictions = saved.task.predict(exact_outputs(saved.model, saved.encode(dataset)))
+    predictions = saved.predictions(dataset)
     parts = {"all": known}
     if dataset.split is not None:
         parts |= {name: known & (dataset.split == name) for name in ("train", "valid", "test")}

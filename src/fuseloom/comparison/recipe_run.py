@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +15,16 @@ from fuseloom.comparison.evaluate import score_all
 from fuseloom.comparison.measure import count_parameters
 from fuseloom.comparison.prepare import Prepared, fingerprint, prepare, suggested_task
 from fuseloom.comparison.training import Progress as Say
+from fuseloom.comparison.watching import Seen, Watch
 from fuseloom.data import Dataset, load, make_splits
-from fuseloom.data.preprocessing import Store
+from fuseloom.data.dataset import Modality
+from fuseloom.data.preprocessing import Preprocessor, Store
 from fuseloom.errors import DataError, OptionError, did_you_mean
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.models.systems import named_system
 from fuseloom.registry import lookup
 from fuseloom.train.files import write_whole
-from fuseloom.train.fit import FitResult, exact_outputs
+from fuseloom.train.fit import FitResult, weighted_task
 from fuseloom.train.journal import RunFolder, refuse_foreign, scratch
 from fuseloom.train.lock import holding
 from fuseloom.train.metrics import metrics_csv, metrics_lines
@@ -31,6 +33,7 @@ from fuseloom.train.recipe import DataSettings, Recipe, recipe_yaml
 from fuseloom.train.saved import SavedModel
 from fuseloom.train.state import Progress
 from fuseloom.train.trainer import fit_with_trainer, is_first_process
+from fuseloom.train.windows import exact_predictions
 
 __all__ = ["RecipeResult", "run_recipe"]
 
@@ -56,6 +59,8 @@ class RecipeResult:
     """Of that metric."""
     scores: Mapping[str, Mapping[str, float | None]]
     """Split -> metric -> score of the validation and test rows; None where it is not defined."""
+    watched: Mapping[str, Sequence[Seen]] = field(default_factory=dict)
+    """Who looked at the model -> what was seen after each epoch."""
 
 
 def run_recipe(
@@ -64,8 +69,9 @@ def run_recipe(
     """Train the model of a recipe, score it with every metric of its task, and save it.
 
     The folder gets ``config.yaml`` (the recipe with all its settings), ``metrics.jsonl`` and
-    ``metrics.csv`` (losses of each epoch), ``checkpoints/``, ``predictions.csv`` (of the test rows),
-    ``scores.json`` and ``model/``.
+    ``metrics.csv`` (losses of each epoch), ``watched.jsonl`` (what was seen after each epoch, where the
+    recipe has who looks), ``checkpoints/``, ``predictions.csv`` (of the test rows), ``scores.json`` and
+    ``model/``.
 
     Args:
         recipe: What to train on what.
@@ -120,7 +126,9 @@ def _prepared(dataset: Dataset, recipe: Recipe, store: Store = _IN_MEMORY) -> Pr
         embedding_encoder=recipe.model.embedding_encoder,
     )
     system = named_system(_config(recipe))
-    return prepare(dataset, config, store, least=1, extras={} if system is None else system.extras())[0]
+    extras = {} if system is None else system.extras()
+    ready = prepare(dataset, config, store, least=1, extras=extras)[0]
+    return replace(ready, task=ready.task.configured(recipe.data.task_options))
 
 
 def _encoders(dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
@@ -130,7 +138,7 @@ def _encoders(dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
     if missing := [name for name in wanted if name not in dataset.modalities]:
         there = [*dataset.modalities]
         raise DataError(
-            f"{dataset.name} must have {missing[0]!r}, of which the recipe {recipe.name!r} names the encoder, "
+            f"{dataset.name} must have {missing[0]!r}, whose encoder the recipe {recipe.name!r} names, "
             f"got {there}. To learn from {there[0]} alone: --set data.modalities=[{there[0]}] "
             "--set model.fusion=concat."
         )
@@ -191,35 +199,44 @@ def _model(recipe: Recipe, ready: Prepared) -> ModelConfig:
     )
 
 
-def _fit(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say: Say) -> tuple[Any, FitResult]:
-    modalities = tuple(config.encoders)
+def _fit(
+    recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say: Say
+) -> tuple[Any, FitResult, Watch]:
+    train, valid = (ready.rows.take(split, tuple(config.encoders)) for split in ("train", "valid"))
+    assert train.target is not None
+    task = weighted_task(ready.task, train.target, recipe.fit.class_weight)
+    watch = Watch(recipe.watch, valid, task, file=out / "watched.jsonl", say=say)
 
     def tell(progress: Progress) -> None:
+        watch.epoch = progress.epoch
         write_whole(out / "metrics.jsonl", metrics_lines(progress))
         write_whole(out / "metrics.csv", metrics_csv(progress))
         learnt, valid = progress.curve[-1]
+        score = f" and {task.default_metric} {progress.scores[-1]:.4f}" if progress.scores else ""
         best = ", best so far" if progress.waited == 0 else ""
-        say(f"epoch {progress.epoch}: training loss {learnt:.4f}, validation loss {valid:.4f}{best}")
+        say(f"epoch {progress.epoch}: training loss {learnt:.4f}, validation loss {valid:.4f}{score}{best}")
 
-    return fit_with_trainer(
+    model, told = fit_with_trainer(
         lambda: build_model(config, ready.task),
-        ready.rows.take("train", modalities),
-        ready.rows.take("valid", modalities),
+        train,
+        valid,
         ready.task,
         recipe.fit,
         trainer=recipe.trainer,
         folder=out / "checkpoints",
         tell=tell,
+        after_epoch=watch if recipe.watch else None,
     )
+    return model, told, watch
 
 
 def _train(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say: Say) -> RecipeResult:
-    model, told = _fit(recipe, ready, config, out, say)
+    model, told, watch = _fit(recipe, ready, config, out, say)
     scores, tables = {}, {}
     for split in ("valid", "test"):
         rows = ready.rows.take(split, tuple(config.encoders))
         assert rows.target is not None
-        predictions = ready.task.predict(exact_outputs(model, rows))
+        predictions = exact_predictions(model, ready.task, rows, _texts(ready, split))
         scores[split] = score_all(ready.task, predictions, rows.target.numpy())
         tables[split] = _table(ready, split, predictions)
     result = RecipeResult(
@@ -233,6 +250,7 @@ def _train(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say:
         metric=ready.task.default_metric,
         higher_is_better=ready.task.metrics[ready.task.default_metric].higher_is_better,
         scores=scores,
+        watched=watch.seen,
     )
     system = named_system(config)
     served, of_served = (model, config) if system is None else system.served(model, config)
@@ -248,6 +266,14 @@ def _train(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say:
     write_whole(out / "predictions.csv", tables["test"])
     write_whole(out / "scores.json", json.dumps(asdict(result), indent=1))
     return result
+
+
+def _texts(ready: Prepared, split: str) -> dict[str, tuple[Modality, Preprocessor]]:
+    """Those at whose words the task predicts, with what encodes them."""
+    if not (name := ready.anchor):
+        return {}
+    rows = ready.rows.split[split].numpy()
+    return {name: (ready.dataset.modalities[name].take(rows), ready.preprocessors[name])}
 
 
 def _table(ready: Prepared, split: str, predictions: NDArray[Any]) -> str:

@@ -70,7 +70,10 @@ def word_pieces(
     length: int = 64,
     faithful: bool = False,
 ) -> PieceRows:
-    """Cut each word into pieces by itself, and give each piece its tag.
+    """Cut each word into pieces by itself, and give each piece its tag, as official checkpoints of MuSE do.
+
+    There every piece is tagged, so that the labels, and what is scored, are of pieces. Models of recipes tag
+    words, which `WordPiecePreprocessor` numbers: no word vanishes there, and none is cut in two.
 
     A word without a piece, such as a zero-width character, vanishes. What does not fit is cut off and
     counted. A text that is missing has two marks only.

@@ -25,7 +25,9 @@ __all__ = [
     "feature_draws",
     "feature_moments",
     "gaussian_noise",
+    "in_numbers",
     "missing",
+    "piece_noise",
     "stream_kind",
     "symbol_noise",
     "token_dropout",
@@ -33,17 +35,21 @@ __all__ = [
 ]
 
 Corruption = Callable[[Tensor, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-StreamKind = Literal["embedding", "tokens", "image", "waveform", "text", "symbols"]
+StreamKind = Literal["embedding", "tokens", "image", "waveform", "text", "symbols", "pieces"]
 
 _WIDEST_BLUR = 1 / 8
 """Deviation of the blur at severity 1, as a share of the longer side."""
 _SHARPEST = 1e-3
 _PRINTABLE = (32, 127)
 _ROWS_AT_ONCE = 128
+_OF_PIECE = 2
+"""Numbers that say what a piece of a word is: which one, and of which word."""
 
 
 def stream_kind(value: Tensor, mask: Tensor) -> StreamKind:
     """What a stream is, by its type and shape; a waveform is known by a mask of its samples.
+
+    Pictures may be in bytes. Pieces are symbols of two numbers, of which the second says whose they are.
 
     Args:
         value: ``[B, ...]``.
@@ -53,11 +59,19 @@ def stream_kind(value: Tensor, mask: Tensor) -> StreamKind:
         >>> stream_kind(torch.zeros(2, 9, dtype=torch.uint8), torch.ones(2, 9).bool())
         'text'
     """
+    if value.dim() == 4:
+        return "image"
     if not value.is_floating_point():
-        return "text" if value.dtype == torch.uint8 and value.dim() == 2 else "symbols"
+        return _symbols(value)
     if value.dim() == 2:
         return "waveform" if mask.shape == value.shape else "embedding"
-    return "image" if value.dim() == 4 else "tokens"
+    return "tokens"
+
+
+def _symbols(value: Tensor) -> StreamKind:
+    if value.dim() == 3 and value.shape[-1] == _OF_PIECE:
+        return "pieces"
+    return "text" if value.dtype == torch.uint8 and value.dim() == 2 else "symbols"
 
 
 def feature_moments(value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,10 +217,22 @@ def character_noise(
 def symbol_noise(
     value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Replace each symbol with probability ``severity`` by one drawn from all that are real."""
+    """Replace each symbol with probability ``severity`` by one drawn from all that are real.
+
+    A symbol of several numbers, such as a word of its letters, is replaced as a whole.
+    """
     real = value[mask] if mask.any() else value.reshape(-1, *value.shape[mask.dim() :])
     drawn = real[torch.randint(len(real), mask.shape, generator=generator).to(value.device)]
-    return _exchanged(value, drawn, severity, generator), mask
+    chosen = _uniform(mask, generator) < _per_row(severity, mask.float())
+    return torch.where(chosen.reshape(*mask.shape, *[1] * (value.dim() - mask.dim())), drawn, value), mask
+
+
+def piece_noise(
+    value: Tensor, mask: Tensor, severity: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Do as `symbol_noise` does with pieces ``[B, T, 2]``, and leave each with the word that it is of."""
+    noise, mask = symbol_noise(value[..., :1], mask, severity, generator)
+    return torch.cat([noise, value[..., 1:]], -1), mask
 
 
 CORRUPTIONS: Mapping[StreamKind, Mapping[str, Corruption]] = {
@@ -216,6 +242,7 @@ CORRUPTIONS: Mapping[StreamKind, Mapping[str, Corruption]] = {
     "waveform": {"gaussian_noise": gaussian_noise, "clipping": clipping, "missing": missing},
     "text": {"character_noise": character_noise, "token_dropout": token_dropout, "missing": missing},
     "symbols": {"symbol_noise": symbol_noise, "token_dropout": token_dropout, "missing": missing},
+    "pieces": {"piece_noise": piece_noise, "token_dropout": token_dropout, "missing": missing},
 }
 """Kind of stream -> name -> corruption; the first of each is what ``all modalities at once`` takes."""
 
@@ -243,8 +270,23 @@ def corrupt(
     """
     value, mask = rows.inputs[modality], rows.mask_of(modality)
     strength = torch.as_tensor(severity, dtype=torch.float32, device=value.device).expand(len(rows))
-    worse, kept = corruption(value, mask, strength, generator)
-    return replace(rows, inputs={**rows.inputs, modality: worse}, masks={**rows.masks, modality: kept})
+    numbers, back = in_numbers(value)
+    worse, kept = corruption(numbers, mask, strength, generator)
+    return replace(rows, inputs={**rows.inputs, modality: back(worse)}, masks={**rows.masks, modality: kept})
+
+
+def in_numbers(value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """A picture in bytes as numbers that can be blurred and averaged, and the way back; all else as it is.
+
+    Example:
+        >>> numbers, back = in_numbers(torch.full((1, 1, 1, 2), 200, dtype=torch.uint8))
+        >>> back(numbers * 1.2 + 0.3)
+        tensor([[[[240, 240]]]], dtype=torch.uint8)
+    """
+    if value.dim() < 4 or value.is_floating_point():
+        return value, lambda changed: changed
+    range_ = torch.iinfo(value.dtype)
+    return value.float(), lambda changed: changed.round().clamp(range_.min, range_.max).to(value.dtype)
 
 
 def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fuseloom.diagnose.corruptions import feature_draws, feature_moments, symbol_noise, whole_features
+from fuseloom.diagnose.corruptions import (
+    feature_draws,
+    feature_moments,
+    in_numbers,
+    piece_noise,
+    stream_kind,
+    symbol_noise,
+    whole_features,
+)
 from fuseloom.diagnose.resampling import interval_of, known_target, scored
 from fuseloom.metrics.interval import Interval
 from fuseloom.tasks import Metric
@@ -113,7 +121,8 @@ def to_noise(rows: Batch, modality: str, generator: torch.Generator) -> Batch:
     all that is real; a feature of whole numbers alone is drawn from its own; symbols, such as bytes of text,
     are drawn from all real ones. A cell that a row of a table lacks, NaN, stays so.
     """
-    value, mask = rows.inputs[modality], rows.mask_of(modality)
+    mask = rows.mask_of(modality)
+    value, back = in_numbers(rows.inputs[modality])
     if value.is_floating_point():
         mean, deviation = feature_moments(value, mask)
         noise = torch.randn(value.shape, generator=generator).to(value) * deviation + mean
@@ -122,5 +131,6 @@ def to_noise(rows: Batch, modality: str, generator: torch.Generator) -> Batch:
         noise = noise.masked_fill(value.isnan(), torch.nan)
     else:
         everywhere = torch.ones(len(rows), device=value.device)
-        noise, _ = symbol_noise(value, mask, everywhere, generator)
-    return replace(rows, inputs={**rows.inputs, modality: noise})
+        drawn = piece_noise if stream_kind(value, mask) == "pieces" else symbol_noise
+        noise, _ = drawn(value, mask, everywhere, generator)
+    return replace(rows, inputs={**rows.inputs, modality: back(noise)})

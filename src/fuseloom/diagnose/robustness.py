@@ -152,7 +152,7 @@ def best_constant(predictions: Floats, target: NDArray[Any], metric: Metric) -> 
     """The best prediction ``[N, ...]`` that is the same for every row; None where none can be scored.
 
     Of classes the shares of each, or the most frequent one; of numbers their mean or median; of the rows that
-    are scored, which favours the constant a little.
+    are scored, which favours the constant a little. Of predictions at positions there is none.
 
     Args:
         predictions: A model's, for their form.
@@ -165,6 +165,8 @@ def best_constant(predictions: Floats, target: NDArray[Any], metric: Metric) -> 
         >>> best_constant(target, target, Regression.metrics["mae"])
         array([0., 0., 0.])
     """
+    if predictions.ndim > 2:
+        return None
     if predictions.ndim == 2 and target.ndim == 1:
         shares = np.bincount(target, minlength=predictions.shape[1]) / len(target)
         candidates = [shares, np.eye(len(shares))[shares.argmax()]]

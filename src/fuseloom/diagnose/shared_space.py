@@ -25,7 +25,7 @@ from fuseloom.metrics.similarity import (
 from fuseloom.nn.masked import masked_mean
 from fuseloom.types import Batch
 
-__all__ = ["AgainstChance", "Recall", "SharedSpace", "pooled", "shared_space"]
+__all__ = ["LEAST_ROWS", "AgainstChance", "Recall", "SharedSpace", "pooled", "shared_space"]
 
 Floats = NDArray[np.floating[Any]]
 Places = NDArray[np.intp]
@@ -37,7 +37,8 @@ _REGULARISERS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _NUM_GROUPS = 20
 _STUDENT = 2.0930
 """Half the width of a 95 % interval in standard errors, of 19 degrees of freedom."""
-_LEAST_ROWS = 80
+LEAST_ROWS = 80
+"""That two modalities must share."""
 _MOST_ROWS = 20_000
 
 
@@ -169,8 +170,8 @@ def _both(
     """The two streams on the rows that have both, of very many a sample."""
     (x, there_x), (y, there_y) = streams
     rows = (there_x & there_y).nonzero()[:, 0]
-    if len(rows) < _LEAST_ROWS:
-        raise DataError(f"{where} must share at least {_LEAST_ROWS} rows, got {len(rows)}. Give more rows.")
+    if len(rows) < LEAST_ROWS:
+        raise DataError(f"{where} must share at least {LEAST_ROWS} rows, got {len(rows)}. Give more rows.")
     if len(rows) > _MOST_ROWS:
         rows = rows[torch.from_numpy(generator.permutation(len(rows))[:_MOST_ROWS]).to(rows.device)]
     one, other = (stream[rows].detach().double().cpu().numpy() for stream in (x, y))

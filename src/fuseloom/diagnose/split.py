@@ -76,8 +76,10 @@ def split(model: FusionModel) -> Split:
     def together(rows: Batch) -> Tensor:
         with observed(model), torch.no_grad():
             rows = rows.to(_device(model))
-            streams, masks = model.encode_together(rows.inputs, rows.masks, **rows.reads(model.reads))
-            return model.fuse(streams, masks)
+            reads = rows.reads(model.reads)
+            positions = reads.pop("positions", None)
+            streams, masks = model.encode_together(rows.inputs, rows.masks, **reads)
+            return model.fuse(streams, masks, positions=positions)
 
     return Split(alone=alone, together=together, interaction=interaction)
 
@@ -91,9 +93,14 @@ def _interaction(model: FusionModel) -> Interaction:
 
 
 def _read_alone(model: FusionModel, rows: Batch) -> dict[str, Tensor]:
-    """Of what the model reads besides, what belongs to one modality and so goes where its values go."""
-    found = {}
-    for name in model.reads:
+    """Of what the model reads besides, what belongs to one modality and so goes where its values go.
+
+    Positions to be predicted belong to the row, whatever stands there.
+    """
+    found: dict[str, Tensor] = {}
+    if isinstance(kept := rows.extras.get("positions"), Tensor):
+        found["positions"] = kept
+    for name in set(model.reads) - {"positions"}:
         for key, value in rows.extras.items():
             if key != name and not key.startswith(f"{name}."):
                 continue

@@ -20,6 +20,7 @@ from fuseloom.metrics.classification import (
     true_class_loss,
     weighted_f1,
 )
+from fuseloom.metrics.counted import OfCounts
 from fuseloom.metrics.regression import OfTarget, mae, pearson, r2, rmse
 
 __all__ = ["resampled"]
@@ -52,6 +53,8 @@ def resampled(
     """
     if isinstance(metric, OfTarget):
         return _of_target(predictions, target, counts, metric.place, partial(resampled, metric.metric))
+    if isinstance(metric, OfCounts):
+        return metric.score(counts.astype(np.float64) @ metric.count(predictions, target))
     form = _FORMS.get(metric)
     if form is not None:
         with np.errstate(invalid="ignore", divide="ignore"):

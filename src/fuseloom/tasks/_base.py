@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fuseloom.errors import UnknownNameError, did_you_mean
+from fuseloom.errors import OptionError, UnknownNameError, did_you_mean
 from fuseloom.heads import LinearHead
 from fuseloom.merge import Decision
 
@@ -90,6 +90,16 @@ class Task(ABC):
     def num_outputs(self) -> int:
         """Width of the head."""
 
+    def configured(self, options: Mapping[str, Any]) -> Self:
+        """The same task with options of its own, of which most have none.
+
+        Raises:
+            OptionError: an option that it does not have, or a value that cannot be.
+        """
+        if options:
+            raise OptionError(f"Options of {self.name} must be none, got {sorted(options)}.")
+        return self
+
     @abstractmethod
     def encode(self, target: NDArray[Any]) -> NDArray[Any]:
         """Raw targets to what the loss and the metrics compare with, a row for each."""
@@ -135,6 +145,26 @@ class Task(ABC):
     @abstractmethod
     def predict(self, outputs: Floats) -> Floats:
         """Outputs ``[N, K]`` to what the metrics take: probabilities or numbers, a row for each."""
+
+    def joined(
+        self,
+        predictions: Floats,
+        of_windows: Floats,
+        windows: Mapping[int, Sequence[tuple[int, int]]],
+        lengths: Mapping[int, int],
+    ) -> Floats:
+        """Predictions in which some rows are those of windows, for a task of positions.
+
+        Args:
+            predictions: Of all rows.
+            of_windows: Of the windows of one row after the other.
+            windows: Row -> its windows: first position, and the one behind the last; both grow.
+            lengths: Row -> how many positions it has.
+
+        Raises:
+            OptionError: the task is of whole rows.
+        """
+        raise OptionError(f"A task of windows must be one of positions, got {self.name!r}.")
 
     @abstractmethod
     def columns(self, predictions: Floats) -> dict[str, NDArray[Any]]:

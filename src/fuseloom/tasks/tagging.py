@@ -1,7 +1,7 @@
 """A tag for each word of a sentence, such as those of named entities."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -13,23 +13,23 @@ from torch.nn import functional as F
 
 from fuseloom.errors import DataError, OptionError, did_you_mean
 from fuseloom.heads import TaggingHead
-from fuseloom.metrics.spans import Span, SpanRule, SpanScores, entity_spans, span_scores
+from fuseloom.metrics.counted import OfCounts, f1_of, precision_of, ratio_of, recall_of
+from fuseloom.metrics.spans import Span, SpanRule, entity_spans, span_scores
 from fuseloom.nn.crf_packing import unpack_chain
 from fuseloom.nn.crf_paths import best_path
 from fuseloom.nn.crf_sums import log_likelihood, log_probability, tag_marginals
+from fuseloom.nn.tag_scheme import TAG_SCHEMES, TagConstraints, tag_constraints
 from fuseloom.registry import register
 from fuseloom.tasks._base import Floats, Metric, Task
+from fuseloom.tasks._joining import place_to_join
 
 __all__ = ["Tagging"]
 
 _OUTSIDE = "O"
 _PADDING = -1
-_RULES: Mapping[str, SpanRule] = {
-    "span_f1": "conll",
-    "span_f1_strict": "strict",
-    "span_f1_seqeval": "seqeval",
-}
 _CHUNK = 256
+_F1_OF_TYPE = partial(f1_of, none=float("nan"))
+_SPAN_SCORES = ("span_f1", "span_f1_strict", "span_f1_seqeval", "precision", "recall", "token_accuracy")
 
 
 def _of_instance(predictions: Floats, target: NDArray[Any]) -> float:
@@ -50,6 +50,11 @@ class Tagging(Task):
 
     Args:
         tags: Names of the tags; ``O`` is none.
+        constrained: Let the best path have no tag that its scheme does not allow behind the one before.
+            Probabilities stay those of all paths, as the model has learnt them.
+
+    Raises:
+        OptionError: paths are constrained, and the tags are of no scheme or mark no first word.
 
     Example:
         >>> target = np.empty(2, dtype=object)
@@ -62,7 +67,7 @@ class Tagging(Task):
     metrics: Mapping[str, Metric] = {
         name: Metric(function=_of_instance, higher_is_better=better, bounded=better)
         for name, better in {
-            **dict.fromkeys((*_RULES, "precision", "recall", "token_accuracy"), True),
+            **dict.fromkeys(_SPAN_SCORES, True),
             "log_loss": False,
         }.items()
     }
@@ -73,16 +78,22 @@ class Tagging(Task):
     stratified = False
     positions_of = "text"
 
-    def __init__(self, tags: Sequence[str]) -> None:
+    def __init__(self, tags: Sequence[str], *, constrained: bool = False) -> None:
         self.tags = tuple(tags)
+        self.constraints = _constraints(self.tags) if constrained else None
         types = sorted({tag.partition("-")[2] for tag in tags} - {""})
+        counted: dict[str, Callable[[Floats, NDArray[Any]], float]] = {
+            "span_f1": OfCounts(self._counts, f1_of),
+            "span_f1_strict": OfCounts(partial(self._counts, rule="strict"), f1_of),
+            "span_f1_seqeval": self._seqeval_f1,
+            "precision": OfCounts(self._counts, precision_of),
+            "recall": OfCounts(self._counts, recall_of),
+            **{f"f1_{name}": OfCounts(partial(self._counts, kind=name), _F1_OF_TYPE) for name in types},
+            "token_accuracy": OfCounts(self._equal_tags, ratio_of),
+        }
         self.metrics = {
-            **{name: Metric(function=partial(self._f1, rule=rule)) for name, rule in _RULES.items()},
-            "precision": Metric(function=self._precision),
-            "recall": Metric(function=self._recall),
-            **{f"f1_{name}": Metric(function=partial(self._f1_of, kind=name)) for name in types},
-            "token_accuracy": Metric(function=self._token_accuracy),
-            "log_loss": Metric(function=_log_loss, higher_is_better=False, bounded=False),
+            **{name: Metric(function=function) for name, function in counted.items()},
+            "log_loss": Metric(function=OfCounts(_surprise, ratio_of), higher_is_better=False, bounded=False),
         }
 
     @classmethod
@@ -95,10 +106,20 @@ class Tagging(Task):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        return cls(state["tags"])
+        return cls(state["tags"], constrained=state.get("constrained", False))
 
     def state(self) -> dict[str, Any]:
-        return {"tags": list(self.tags)}
+        return {"tags": list(self.tags), "constrained": self.constraints is not None}
+
+    def configured(self, options: Mapping[str, Any]) -> Self:
+        """The option is ``constrained``."""
+        if unknown := sorted(options.keys() - {"constrained"}):
+            hint = did_you_mean(unknown[0], ["constrained"])
+            raise OptionError(f"Options of {self.name} must be of ['constrained'], got {unknown[0]!r}.{hint}")
+        constrained = options.get("constrained", False)
+        if not isinstance(constrained, bool):
+            raise OptionError(f"constrained must be True or False, got {constrained!r}.")
+        return type(self)(self.tags, constrained=constrained)
 
     @property
     def num_outputs(self) -> int:
@@ -140,7 +161,8 @@ class Tagging(Task):
 
     def _predicted(self, outputs: Tensor) -> Floats:
         chain, emissions, mask = unpack_chain(outputs.double())
-        path = best_path(chain, emissions, mask, padding=_PADDING)
+        allowed_chain = chain if self.constraints is None else chain.restrict(self.constraints)
+        path = best_path(allowed_chain, emissions, mask, padding=_PADDING)
         marginals = tag_marginals(chain, emissions, mask)
         sure = torch.full(path.shape, torch.nan, dtype=torch.float64)
         if found := [(row, span) for row, tags in enumerate(path) for span in self.entities(tags.numpy())]:
@@ -158,6 +180,47 @@ class Tagging(Task):
         if span.end < len(path):
             allowed[span.end, [tag == f"I-{span.type}" for tag in self.tags]] = False
         return allowed
+
+    def joined(
+        self,
+        predictions: Floats,
+        of_windows: Floats,
+        windows: Mapping[int, Sequence[tuple[int, int]]],
+        lengths: Mapping[int, int],
+    ) -> Floats:
+        """The tags of a word are those of the window with most words around it, see `place_to_join`.
+
+        A word that no window has read is outside, and every tag of it is as probable as any.
+        """
+        rows, width, columns = predictions.shape
+        whole = np.zeros((rows, max(width, *lengths.values()), columns))
+        whole[..., -2:] = _PADDING, np.nan
+        whole[:, :width] = predictions
+        at = 0
+        for row, parts in windows.items():
+            whole[row, : lengths[row]] = self._joined(of_windows[at : at + len(parts)], parts, lengths[row])
+            at += len(parts)
+        return whole
+
+    def _joined(self, predictions: Floats, parts: Sequence[tuple[int, int]], length: int) -> Floats:
+        unread = [*[1 / self.num_outputs] * self.num_outputs, self.tags.index(_OUTSIDE), np.nan]
+        whole = np.tile(np.array(unread), (length, 1))
+        before, end = 0, 0
+        for (first, behind), prediction in zip(parts, predictions, strict=True):
+            found = prediction[: behind - first]
+            found = np.where(found[:, -2:-1] == _PADDING, unread, found)
+            place = first
+            if first < end:
+                left, right = self._named([whole[before:end, -2], found[:, -2]])
+                place = before + place_to_join(left, right, first - before)
+                for span in self.entities(found[:, -2]):
+                    if (
+                        span.start < place - first < span.end
+                    ):  # it begins elsewhere now, as probable as before
+                        found[place - first, -1] = found[span.start, -1]
+            whole[place:behind] = found[place - first :]
+            before, end = first, behind
+        return whole
 
     def entities(self, tags: NDArray[Any]) -> list[Span]:
         """Entities of the numbers of tags of a sentence, read up to the padding."""
@@ -199,43 +262,57 @@ class Tagging(Task):
     def baseline_predict(self, estimator: Any, features: Any) -> Floats:
         raise OptionError("A baseline must be one of the task's, got one of another: tagging has none.")
 
-    def _scores(self, predictions: Floats, target: NDArray[Any], rule: SpanRule = "conll") -> SpanScores:
-        words = (target >= 0).sum(1)
+    def _read(self, predictions: Floats, target: NDArray[Any]) -> Iterator[list[str]]:
+        """Predicted tags of each sentence, one for each of its words; what was not read is not found."""
         found = _as_long(torch.from_numpy(predictions[..., -2]).long(), target.shape[1]).numpy()
-        found = np.where(
-            found == _PADDING, self.tags.index(_OUTSIDE), found
-        )  # what was not read is not found
-        cut = [row[:count] for row, count in zip(found, words, strict=True)]
-        return span_scores(list(self._named(cut)), list(self._named(target)), rule)
+        found = np.where(found == _PADDING, self.tags.index(_OUTSIDE), found)
+        cut = [row[:count] for row, count in zip(found, (target >= 0).sum(1), strict=True)]
+        return self._named(cut)
 
     def _named(self, numbers: Sequence[NDArray[Any]] | NDArray[Any]) -> Iterator[list[str]]:
         return ([self.tags[int(tag)] for tag in row if tag >= 0] for row in numbers)
 
-    def _f1(self, predictions: Floats, target: NDArray[Any], rule: SpanRule) -> float:
-        return self._scores(predictions, target, rule).overall.f1
+    def _counts(
+        self, predictions: Floats, target: NDArray[Any], *, rule: SpanRule = "conll", kind: str = ""
+    ) -> NDArray[np.int64]:
+        """Correct, predicted and true entities of each sentence ``[N, 3]``, of all types or of one."""
+        rows = []
+        for ours, theirs in zip(self._read(predictions, target), self._named(target), strict=True):
+            scores = span_scores([ours], [theirs], rule)
+            found = scores.per_type.get(kind) if kind else scores.overall
+            rows.append((0, 0, 0) if found is None else (found.correct, found.predicted, found.support))
+        return np.array(rows, dtype=np.int64)
 
-    def _precision(self, predictions: Floats, target: NDArray[Any]) -> float:
-        return self._scores(predictions, target).overall.precision
+    def _seqeval_f1(self, predictions: Floats, target: NDArray[Any]) -> float:
+        """All sentences are one here, so that entities cannot be counted sentence by sentence."""
+        ours, theirs = list(self._read(predictions, target)), list(self._named(target))
+        return span_scores(ours, theirs, "seqeval").overall.f1
 
-    def _recall(self, predictions: Floats, target: NDArray[Any]) -> float:
-        return self._scores(predictions, target).overall.recall
-
-    def _f1_of(self, predictions: Floats, target: NDArray[Any], kind: str) -> float:
-        found = self._scores(predictions, target).per_type.get(kind)
-        return found.f1 if found is not None else float("nan")
-
-    def _token_accuracy(self, predictions: Floats, target: NDArray[Any]) -> float:
-        return self._scores(predictions, target).token_accuracy
+    def _equal_tags(self, predictions: Floats, target: NDArray[Any]) -> NDArray[np.int64]:
+        """Words of each sentence whose tag is right, and all ``[N, 2]``."""
+        pairs = zip(self._read(predictions, target), self._named(target), strict=True)
+        return np.array([(sum(map(str.__eq__, *pair)), len(pair[1])) for pair in pairs], dtype=np.int64)
 
 
-def _log_loss(predictions: Floats, target: NDArray[Any]) -> float:
-    """Mean over words of minus the logarithm of the probability of the true tag; of words that were read."""
+def _surprise(predictions: Floats, target: NDArray[Any]) -> Floats:
+    """Minus the logarithm of the probability of the true tags, and how many words were read, ``[N, 2]``."""
     target = target[:, : predictions.shape[1]]
-    true = np.take_along_axis(predictions[:, : target.shape[1], :-2], np.maximum(target, 0)[..., None], -1)[
-        ..., 0
-    ]
-    known = (target >= 0) & (predictions[:, : target.shape[1], -2] >= 0)
-    return float(-np.log(np.maximum(true[known], np.finfo(np.float64).tiny)).mean())
+    chances, path = predictions[:, : target.shape[1], :-2], predictions[:, : target.shape[1], -2]
+    true = np.take_along_axis(chances, np.maximum(target, 0)[..., None], -1)[..., 0]
+    known = (target >= 0) & (path >= 0)
+    logs = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
+    return np.stack([(logs * known).sum(1), known.sum(1)], axis=-1)
+
+
+def _constraints(tags: Sequence[str]) -> TagConstraints:
+    """What may follow what, by the first scheme that has the letters of the tags."""
+    letters = {tag.partition("-")[0] for tag in tags} - {_OUTSIDE}
+    scheme = next((name for name, known in TAG_SCHEMES.items() if letters <= known.keys()), None)
+    if scheme is None or not letters & {"B", "S", "U"}:
+        raise OptionError(
+            f"constrained must be False for tags of no scheme, or that mark no first word, got {list(tags)}."
+        )
+    return tag_constraints(tags, scheme=scheme)
 
 
 def _as_long(target: Tensor, length: int) -> Tensor:

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 
-from fuseloom.train.fit import AfterEpoch, predict_outputs
+from fuseloom.train.fit import AfterEpoch, predict_outputs, validated
 from fuseloom.train.generators import generator_states, restore_generators, undisturbed
 from fuseloom.train.module import FitModule
 from fuseloom.train.state import Progress, joined
@@ -27,7 +27,6 @@ class BestWeights(Callback):
 
     Args:
         valid: All validation rows; each process predicts its share of them.
-        patience: Epochs without a better validation loss before the run stops.
         tell: Called by the first process after each epoch.
         before: The run of the stages before this one, where there are several.
     """
@@ -35,12 +34,11 @@ class BestWeights(Callback):
     def __init__(
         self,
         valid: Batch | Selection,
-        patience: int,
         *,
         tell: Callable[[Progress], None],
         before: Progress | None = None,
     ) -> None:
-        self.valid, self.patience, self.tell = valid, patience, tell
+        self.valid, self.tell = valid, tell
         self.before = before if before is not None else Progress()
         self.progress = Progress()
         self.weights: dict[str, Tensor] = {}
@@ -51,7 +49,7 @@ class BestWeights(Callback):
         assert isinstance(module, FitModule)
         self._start = time.perf_counter() - self.progress.train_s
         self.weights = self.weights if self.progress.epoch else _copy(module)
-        trainer.should_stop = self._is_over
+        trainer.should_stop = self._is_over(module)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Validate, remember, and see whether to stop."""
@@ -59,14 +57,23 @@ class BestWeights(Callback):
         learnt = trainer.strategy.reduce(torch.stack(module.piece_losses).mean(), reduce_op="mean")
         assert isinstance(learnt, Tensor)
         module.piece_losses.clear()
-        losses = float(learnt), self._valid_loss(trainer, module)
-        self.progress = self.progress.after(losses, time.perf_counter() - self._start)
+        self.progress = validated(
+            self.progress,
+            float(learnt),
+            self._outputs(trainer, module),
+            self.valid,
+            module.task,
+            module.config,
+            start=self._start,
+        )
         if self.progress.waited == 0:
             self.weights = _copy(module)
         whole = joined([self.before, self.progress])
+        names = ("train_loss", "valid_loss", *(("valid_score",) if self.progress.scores else ()))
+        numbers = dict(zip(names, (*self.progress.curve[-1], *self.progress.scores[-1:]), strict=True))
         for logger in trainer.loggers:
-            logger.log_metrics(dict(zip(("train_loss", "valid_loss"), losses, strict=True)), whole.epoch)
-        trainer.should_stop = trainer.should_stop or self._is_over
+            logger.log_metrics(numbers, whole.epoch)
+        trainer.should_stop = trainer.should_stop or self._is_over(module)
         if trainer.is_global_zero:
             self.tell(whole)
 
@@ -78,11 +85,10 @@ class BestWeights(Callback):
         """Go on from what `state_dict` gave."""
         self.progress, self.weights = Progress(**state_dict["progress"]), state_dict["weights"]
 
-    @property
-    def _is_over(self) -> bool:
-        return self.progress.waited >= self.patience
+    def _is_over(self, module: FitModule) -> bool:
+        return self.progress.waited >= module.config.patience
 
-    def _valid_loss(self, trainer: Trainer, module: FitModule) -> float:
+    def _outputs(self, trainer: Trainer, module: FitModule) -> Tensor:
         places = range(0, len(self.valid), _ROWS_AT_ONCE)
         own = places[trainer.global_rank :: trainer.world_size]
         found = {start: self._predicted(module, slice(start, start + _ROWS_AT_ONCE)) for start in own}
@@ -92,8 +98,7 @@ class BestWeights(Callback):
             outputs[start : start + _ROWS_AT_ONCE] = part
         whole = trainer.strategy.reduce(outputs, reduce_op="sum")  # each row is zero in all processes but one
         assert isinstance(whole, Tensor)
-        assert self.valid.target is not None
-        return float(module.task.loss(whole, self.valid.target.to(module.device)))
+        return whole
 
     def _predicted(self, module: FitModule, rows: slice) -> Tensor:
         outputs = predict_outputs(module.model, self.valid.take(rows).to(module.device))

@@ -31,6 +31,7 @@ __all__ = [
     "ClassWeight",
     "FitConfig",
     "FitResult",
+    "Select",
     "exact_outputs",
     "fit",
     "fitted_stages",
@@ -39,11 +40,15 @@ __all__ = [
     "one_thread",
     "predict_outputs",
     "seeded",
+    "validated",
     "weighted_task",
 ]
 
 ClassWeight = Literal["none", "balanced"]
 """``balanced``: the loss weighs each class alike, whatever its share of the training rows."""
+Select = Literal["loss", "metric"]
+"""What says which epoch is the best, both of validation rows. ``loss``: the lowest. ``metric``: the best of
+the task's default one, and of equal ones that of the lower loss."""
 AfterEpoch = Callable[[nn.Module], object]
 """Looks at a model between two epochs; it must leave weights, gradients and modes as they are."""
 
@@ -69,8 +74,10 @@ class FitConfig:
     """Rows per step; by default a sixth of the training rows, at least 32 and at most 512."""
     max_epochs: int = 100
     """Passes over the training rows at most."""
+    select: Select = "loss"
+    """What says which epoch is the best, whose weights are kept."""
     patience: int = 10
-    """Epochs without a better validation loss before the run stops."""
+    """Epochs without a better one before the run stops."""
     sequential: bool = False
     """Whether the stages of a model (those of ``mro``, ``linear_logits``) are fitted one after another, each
     until patience ends, with a schedule of its own."""
@@ -82,7 +89,7 @@ class FitConfig:
     """Of the weights, the order of rows and dropout."""
 
     def __post_init__(self) -> None:
-        for name, known in (("class_weight", get_args(ClassWeight)), ("schedule", get_args(Schedule))):
+        for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 choices = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
                 raise OptionError(f"{name} must be {choices}, got {value!r}.")
@@ -95,6 +102,13 @@ class FitConfig:
     def rows_per_step(self, num_rows: int) -> int:
         """The batch size for a number of training rows."""
         return self.batch_size if self.batch_size is not None else min(max(32, -(-num_rows // 6)), 512)
+
+
+_CHOICES = {
+    "class_weight": get_args(ClassWeight),
+    "schedule": get_args(Schedule),
+    "select": get_args(Select),
+}
 
 
 def _check_numbers(config: FitConfig) -> None:
@@ -115,16 +129,23 @@ class FitResult:
     """A finished run; the model holds the weights of its best epoch."""
 
     valid_loss: float
+    """Of the best epoch."""
     epochs: int
     train_s: float
     curve: tuple[tuple[float, float], ...]
     """Loss on training rows (while they were learnt from) and on validation rows, of each epoch."""
+    scores: tuple[float, ...] = ()
+    """Metric of validation rows of each epoch, where it says which epoch is the best."""
 
     @classmethod
     def of(cls, progress: Progress) -> Self:
         """That of a run that ended so."""
         return cls(
-            valid_loss=progress.best, epochs=progress.epoch, train_s=progress.train_s, curve=progress.curve
+            valid_loss=progress.best,
+            epochs=progress.epoch,
+            train_s=progress.train_s,
+            curve=progress.curve,
+            scores=progress.scores,
         )
 
 
@@ -158,13 +179,13 @@ def fit(  # noqa: PLR0913  a run, and what looks after it
     state: Path | None = None,
     after_epoch: AfterEpoch | None = None,
 ) -> tuple[nn.Module, FitResult]:
-    """Build and train a model; keep the weights with the lowest validation loss.
+    """Build and train a model; keep the weights of the epoch that is the best on validation rows.
 
     Args:
         build: Makes the model, with weights drawn from torch's global generator.
         train: All training rows; of a selection only those of a step are read at a time.
         valid: All validation rows.
-        task: Gives the loss.
+        task: Gives the loss, and the metric where it says which epoch is the best.
         config: The run's settings; equal settings and data give equal weights.
         remedy: For a model that neglects modalities; it is that of one model.
         state: File that keeps where the run stands after its last epoch. One that is there is gone on from,
@@ -251,8 +272,8 @@ def _descend(
             with _in_care(model, train, valid, config, epoch=progress.epoch):
                 model.train()
                 learnt = _run_epoch(model, train, task, schedule, config)
-            losses = learnt, _mean_loss(model, valid, task)
-            progress = progress.after(losses, time.perf_counter() - start)
+            outputs = torch.from_numpy(predict_outputs(model, valid)).to(valid.device)
+            progress = validated(progress, learnt, outputs, valid, task, config, start=start)
             if progress.waited == 0:
                 best_weights = _copy(model)
             if after_epoch is not None:
@@ -364,11 +385,38 @@ def _run_epoch(
     return float(torch.stack(steps).mean())
 
 
-def _mean_loss(model: nn.Module, rows: Batch | Selection, task: Task) -> float:
-    outputs = torch.from_numpy(predict_outputs(model, rows)).to(rows.device)
-    target = rows.target
+def validated(
+    progress: Progress,
+    learnt: float,
+    outputs: Tensor,
+    valid: Batch | Selection,
+    task: Task,
+    config: FitConfig,
+    *,
+    start: float,
+) -> Progress:
+    """How far a run has come with one more epoch.
+
+    Args:
+        progress: How far it had come.
+        learnt: Loss of the epoch on training rows.
+        outputs: Of the validation rows, ``[N, K]``, on any device.
+        valid: All validation rows.
+        task: Gives loss and metric.
+        config: Says which of them counts.
+        start: When the run would have begun had it never stopped, by `time.perf_counter`.
+    """
+    target = valid.target
     assert target is not None
-    return float(task.loss(outputs, target))
+    losses = learnt, float(task.loss(outputs, target.to(outputs.device)))
+    if config.select == "loss":
+        return progress.after(losses, time.perf_counter() - start)
+    _, metric = task.metric(None)
+    score = float("nan")
+    if not np.isnan(losses[1]):  # or the model has diverged, and what it predicts says nothing
+        score = float(metric.function(task.predict(outputs.cpu().numpy()), target.cpu().numpy()))
+    seconds = time.perf_counter() - start
+    return progress.after(losses, seconds, score=score, higher_is_better=metric.higher_is_better)
 
 
 def predict_outputs(model: nn.Module, rows: Batch | Selection, *, batch_size: int = 512) -> NDArray[Any]:

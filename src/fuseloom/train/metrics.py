@@ -1,4 +1,4 @@
-"""The losses of each epoch as files that a person and a program can read."""
+"""The losses of each epoch, and what it is chosen by, as files that a person and a program can read."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ __all__ = ["metrics_csv", "metrics_lines"]
 
 
 def metrics_lines(progress: Progress) -> str:
-    """The losses of each epoch as JSON lines.
+    """The losses of each epoch as JSON lines, with the metric where one says which is the best.
 
     Example:
         >>> print(metrics_lines(Progress().after((0.5, 0.75), 1.0)), end="")
@@ -21,7 +21,7 @@ def metrics_lines(progress: Progress) -> str:
 
 
 def metrics_csv(progress: Progress) -> str:
-    """The losses of each epoch as a table.
+    """The losses of each epoch as a table, with the metric where one says which is the best.
 
     Example:
         >>> print(metrics_csv(Progress().after((0.5, 0.75), 1.0)), end="")
@@ -29,17 +29,21 @@ def metrics_csv(progress: Progress) -> str:
         1,0.5,0.75
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["epoch", "train_loss", "valid_loss"], lineterminator="\n")
+    columns = ["epoch", "train_loss", "valid_loss", *(["valid_score"] if progress.scores else [])]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_rows(progress))
     return text.getvalue()
 
 
 def _rows(progress: Progress) -> list[dict[str, float | None]]:
-    return [
+    rows = [
         {"epoch": epoch, "train_loss": _finite(learnt), "valid_loss": _finite(valid)}
         for epoch, (learnt, valid) in enumerate(progress.curve, start=1)
     ]
+    if not progress.scores:
+        return rows
+    return [{**row, "valid_score": _finite(score)} for row, score in zip(rows, progress.scores, strict=True)]
 
 
 def _finite(value: float) -> float | None:

@@ -1,11 +1,13 @@
 """A recipe: everything one training run depends on, as YAML that a person writes."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from fuseloom.data import ReadOptions
 from fuseloom.errors import MissingExtraError, OptionError, RunError, UnknownNameError, did_you_mean
@@ -35,6 +37,8 @@ class DataSettings:
     """What is not to be inferred."""
     task: str | None = None
     """Told from the target by default."""
+    task_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the task, such as ``constrained`` of tagging: no tag follows that its scheme forbids."""
     split_seed: int = 0
     """Of the splits that are made."""
     modalities: tuple[str, ...] = ()
@@ -80,6 +84,9 @@ class Recipe:
     model: ModelSettings = field(default_factory=ModelSettings)
     fit: FitConfig = field(default_factory=FitConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    watch: tuple[str, ...] = ()
+    """What looks at the model after each epoch: ``shared-space``, ``gradient-norms``, ``costs``; it takes
+    time, and leaves the run as it is."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Dotted key of a number -> where it comes from."""
 
@@ -92,7 +99,7 @@ def list_recipes() -> list[str]:
     """Names of the recipes that come with the package, sorted.
 
     Example:
-        >>> list_recipes()
+        >>> list_recipes()[:2]
         ['digits', 'entities']
     """
     found = (file.name for file in files("fuseloom").joinpath("recipes").iterdir())
@@ -121,7 +128,8 @@ def read_recipe(source: str | None = None, overrides: Sequence[str] = ()) -> Rec
 
     Args:
         source: A YAML file or the name of a recipe of the package; None for one of defaults.
-        overrides: ``KEY.SUB=VALUE`` each; the last one counts.
+        overrides: ``KEY.SUB=VALUE`` each; the last one counts. A key may lead into a mapping, such as
+            ``model.options.low_rank.rank=8``, and leaves the rest of it as it is.
 
     Raises:
         MissingExtraError: jsonargparse is not installed.
@@ -135,11 +143,11 @@ def read_recipe(source: str | None = None, overrides: Sequence[str] = ()) -> Rec
         (0.01, 'film', 64)
     """
     given = {} if source is None else _parsed(source)
-    arguments = [_argument(text) for text in overrides]
     try:
         import jsonargparse
     except ImportError:
         raise MissingExtraError("Recipes need jsonargparse. Run: pip install 'fuseloom[workbench]'") from None
+    arguments = _arguments(given, overrides)
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--recipe", type=Recipe, default=Recipe())
     try:
@@ -186,22 +194,78 @@ def _check_keys(given: Mapping[str, Any], kind: type, inside: str = "") -> None:
             _check_keys(value, section, f"{inside}{key}.")
 
 
-def _argument(text: str) -> str:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise OptionError(f"set must be KEY.SUB=VALUE, got {text!r}.")
-    known = [*_leaves(Recipe)]
-    if key.strip() not in known:
-        raise OptionError(f"Unknown setting {key.strip()!r}.{did_you_mean(key.strip(), known)}")
-    return f"--recipe.{key.strip()}={value}"
+def _arguments(given: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """The overrides as the parser takes them; a mapping is given whole, with what the file says of it."""
+    known = dict(_leaves(Recipe))
+    arguments: list[str] = []
+    mappings: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise OptionError(f"set must be KEY.SUB=VALUE, got {text!r}.")
+        leaf, inside = _setting(key.strip(), known)
+        if not _is_mapping(known[leaf]):
+            arguments.append(f"--recipe.{leaf}={value}")
+        elif not inside:
+            mappings[leaf] = _value(key, value)
+        else:
+            whole = mappings.setdefault(leaf, deepcopy(_inside(given, leaf.split("."))))
+            if _is_mapping(of_values := get_args(known[leaf])[1]) or of_values is Any:
+                _put(whole, inside.split("."), _value(key, value), leaf)
+            else:  # a name with dots, such as that of a column, and a text
+                _put(whole, [inside], value, leaf)
+    whole_ones = (f"--recipe.{leaf}={json.dumps(whole, default=str)}" for leaf, whole in mappings.items())
+    return [*arguments, *whole_ones]
 
 
-def _leaves(kind: type, inside: str = "") -> Iterator[str]:
+def _value(key: str, text: str) -> Any:
+    import jsonargparse
+    import yaml
+
+    try:
+        return jsonargparse.get_loader("yaml")(text)  # unlike YAML's own, it takes 1e-3 for a number
+    except yaml.YAMLError:
+        raise OptionError(f"{key.strip()} must be a value as YAML writes it, got {text!r}.") from None
+
+
+def _setting(key: str, known: Mapping[str, Any]) -> tuple[str, str]:
+    """The setting that a key names, and what it names inside of that."""
+    for leaf, kind in known.items():
+        if key == leaf or (_is_mapping(kind) and key.startswith(f"{leaf}.") and key > f"{leaf}."):
+            return leaf, key[len(leaf) + 1 :]
+    sections = {leaf.rpartition(".")[0] for leaf in known}
+    head = max((name for name in sections if key.startswith(f"{name}.")), key=len, default="")
+    near = f"{head}.{key[len(head) + 1 :].partition('.')[0]}" if head else key
+    raise OptionError(f"Unknown setting {key!r}.{did_you_mean(near, known)}")
+
+
+def _is_mapping(kind: Any) -> bool:
+    return get_origin(kind) is Mapping
+
+
+def _inside(given: Mapping[str, Any], path: Sequence[str]) -> Any:
+    for name in path:
+        given = given.get(name, {})
+    return given
+
+
+def _put(whole: Any, path: Sequence[str], value: Any, inside: str) -> None:
+    """Set a value in mappings within mappings, which are made where they are missing."""
+    if not isinstance(whole, dict):
+        raise OptionError(f"{inside} must be settings by name, got {whole!r}.")
+    name, *rest = path
+    if rest:
+        _put(whole.setdefault(name, {}), rest, value, f"{inside}.{name}")
+    else:
+        whole[name] = value
+
+
+def _leaves(kind: type, inside: str = "") -> Iterator[tuple[str, Any]]:
     for one in fields(kind):
         if isinstance(one.type, type) and is_dataclass(one.type):
             yield from _leaves(one.type, f"{inside}{one.name}.")
         else:
-            yield inside + one.name
+            yield inside + one.name, one.type
 
 
 def _short(error: Exception) -> str:

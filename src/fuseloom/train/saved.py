@@ -26,8 +26,8 @@ from fuseloom.models import FusionModel, ModelConfig
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
 from fuseloom.train.files import digest, reporting, write_whole
-from fuseloom.train.fit import exact_outputs
 from fuseloom.train.remedies import Remedied, build_trained, fusion_inside
+from fuseloom.train.windows import exact_predictions
 from fuseloom.types import Batch
 
 __all__ = ["MODEL_FORMAT", "SavedModel"]
@@ -124,10 +124,15 @@ class SavedModel:
         inputs, masks = encode(dataset, wanted)
         return Batch(inputs=inputs, masks=masks)
 
+    def predictions(self, dataset: Dataset) -> NDArray[Any]:
+        """A row per row of the data, in the form of `Task.predict`; long texts are read in windows."""
+        rows, anchor = self.encode(dataset), self.config.anchor
+        texts = {anchor: (dataset.modalities[anchor], self.preprocessors[anchor])} if anchor else {}
+        return exact_predictions(self.model, self.task, rows, texts)
+
     def predict(self, dataset: Dataset) -> dict[str, NDArray[Any]]:
         """Columns of a prediction, a row per row of the data."""
-        outputs = exact_outputs(self.model, self.encode(dataset))
-        return self.task.columns(self.task.predict(outputs))
+        return self.task.columns(self.predictions(dataset))
 
 
 def _check_weights(folder: Path, state: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Where a training run stands, so that it can go on as if it had never stopped."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,21 +26,45 @@ class Progress:
     waited: int = 0
     """Of these, how many since the best one."""
     best: float = float("inf")
-    """Lowest validation loss."""
+    """Validation loss of the best epoch."""
     train_s: float = 0.0
     """Seconds so far."""
     curve: tuple[tuple[float, float], ...] = ()
     """Loss on training rows (while they were learnt from) and on validation rows, of each epoch."""
+    scores: tuple[float, ...] = ()
+    """Metric of validation rows of each epoch, where it says which epoch is the best."""
 
-    def after(self, losses: tuple[float, float], train_s: float) -> Self:
-        """One epoch on, with its two losses."""
-        better = losses[1] < self.best
+    def after(
+        self,
+        losses: tuple[float, float],
+        train_s: float,
+        *,
+        score: float | None = None,
+        higher_is_better: bool = True,
+    ) -> Self:
+        """One epoch on, with its two losses.
+
+        Args:
+            losses: As in the curve.
+            train_s: Seconds so far.
+            score: The metric that says whether the epoch is the best, of two that are equal the one of the
+                lower validation loss; that loss alone by default. What is no number is never better.
+            higher_is_better: Of that metric.
+        """
+        if score is None:
+            better = losses[1] < self.best
+        else:
+            sign = 1 if higher_is_better else -1
+            before = [(sign * old, -loss) for old, (_, loss) in zip(self.scores, self.curve, strict=True)]
+            own = sign * score, -losses[1]
+            better = not math.isnan(score) and all(own > old for old in before if not math.isnan(old[0]))
         return type(self)(
             epoch=self.epoch + 1,
             waited=0 if better else self.waited + 1,
             best=losses[1] if better else self.best,
             train_s=train_s,
             curve=(*self.curve, losses),
+            scores=self.scores if score is None else (*self.scores, score),
         )
 
 
@@ -57,6 +82,7 @@ def joined(runs: Sequence[Progress]) -> Progress:
         best=runs[-1].best,
         train_s=sum(run.train_s for run in runs),
         curve=tuple(losses for run in runs for losses in run.curve),
+        scores=tuple(score for run in runs for score in run.scores),
     )
 
 
@@ -99,6 +125,7 @@ class FitState:
                         parts[group][name] = file.get_tensor(key)
                 generator = file.get_tensor("generator")
             told["curve"] = tuple((train, valid) for train, valid in told["curve"])
+            told["scores"] = tuple(told.get("scores", ()))  # older states have none
             progress = Progress(**{field.name: told[field.name] for field in fields(Progress)})
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path.name} must be the state of a training run, got {error}.") from error

@@ -45,8 +45,8 @@ class TrainerConfig:
     checkpoint_steps: int = 100
     """Steps between two checkpoints; one is written after each epoch besides."""
     loggers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
-    """Where the losses go besides ``metrics.jsonl`` and ``metrics.csv``: to a folder ``tensorboard``, and a
-    database ``mlflow.db`` or the server that ``MLFLOW_TRACKING_URI`` names."""
+    """Where the numbers of each epoch go besides ``metrics.jsonl`` and ``metrics.csv``: to a folder
+    ``tensorboard``, and a database ``mlflow.db`` or the server that ``MLFLOW_TRACKING_URI`` names."""
 
     def __post_init__(self) -> None:
         for name in ("devices", "accumulate", "checkpoint_steps"):
@@ -80,7 +80,7 @@ def fit_with_trainer(  # noqa: PLR0913  what `fit` takes, and how the Trainer ru
         build: Makes the model, with weights drawn from torch's global generator.
         train: All training rows.
         valid: All validation rows.
-        task: Gives the loss.
+        task: Gives the loss, and the metric where it says which epoch is the best.
         config: The run's settings.
         trainer: How the Trainer runs.
         folder: Gets the checkpoint, one of each stage where there are several, and what loggers write.
@@ -135,7 +135,7 @@ class _Stages:
 
         checkpoint = self.folder / (f"stage{stage}.ckpt" if self.config.sequential else "last.ckpt")
         before = joined(self.finished) if self.finished else None
-        best = BestWeights(self.valid, self.config.patience, tell=tell, before=before)
+        best = BestWeights(self.valid, tell=tell, before=before)
         module = FitModule(
             model.train(),
             self.train,
@@ -267,6 +267,8 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings(
                 "ignore", message="Detected call of `lr_scheduler.step", category=UserWarning
             )
+            # Batch norms of pretrained encoders keep their statistics.
+            warnings.filterwarnings("ignore", message="Found .* in eval mode", category=UserWarning)
             yield
     finally:
         log.setLevel(level)

@@ -58,13 +58,13 @@ def test_a_word_without_pieces_keeps_its_place(model: str) -> None:
 def test_texts_are_cut_behind_whole_words_and_counted(model: str) -> None:
     modality = texts("new yorkers in new", "in a")
     pieces = WordPiecePreprocessor.fit(modality, np.arange(2), model=model, max_length=6)
-    assert pieces.notes == ("1 of 2 texts are cut after 6 pieces",)
+    assert pieces.notes == ("1 of 2 texts are cut after 6 pieces in training",)
     values, mask = pieces.apply(modality)
     assert values[0, :, 1].tolist() == [-1, 0, 1, 1, 1, -1]
     assert mask[1].sum() == 4
     short = WordPiecePreprocessor.fit(modality, np.array([1]), model=model)
     assert (short.length, short.num_words) == (4, 2)
-    assert short.notes == ("1 of 2 texts are cut after 4 pieces",)
+    assert short.notes == ("1 of 2 texts are cut after 4 pieces in training",)
 
 
 def test_a_state_and_the_tokenizer_are_kept(model: str, tmp_path: Path) -> None:
@@ -74,3 +74,20 @@ def test_a_state_and_the_tokenizer_are_kept(model: str, tmp_path: Path) -> None:
     state = json.loads(json.dumps({**pieces.state(), "model": "gone"}))
     again = PREPROCESSORS["word-pieces"].from_state(state).found(tmp_path / "kept")
     np.testing.assert_array_equal(again.apply(modality)[0], pieces.apply(modality)[0])
+
+
+def test_a_text_of_more_pieces_or_words_than_are_read_at_once_is_divided(model: str) -> None:
+    pieces = WordPiecePreprocessor.fit(texts("new yorkers in"), np.arange(1), model=model)
+    assert (pieces.length, pieces.num_words) == (7, 3)
+    found = pieces.windows(texts("new yorkers in", "yorkers yorkers in", "in in in in", None))
+    assert {row: one.parts for row, one in found.items()} == {1: ((0, 1), (1, 3)), 2: ((0, 3), (1, 4))}
+    for row, text in ((1, "yorkers yorkers in"), (2, "in in in in")):
+        for first, behind in found[row].parts:
+            values, _ = pieces.apply(texts(" ".join(text.split(" ")[first:behind])))
+            assert values[0, :, 1].max() + 1 == behind - first
+
+
+def test_a_word_of_more_pieces_than_are_read_at_once_is_in_no_window(model: str) -> None:
+    pieces = WordPiecePreprocessor.fit(texts("a in"), np.arange(1), model=model)
+    (found,) = pieces.windows(texts("a yorkers in a")).values()
+    assert (found.num_words, found.parts) == (4, ((0, 1), (2, 4)))

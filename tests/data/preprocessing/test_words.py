@@ -43,7 +43,7 @@ def test_only_training_rows_are_learnt_from_and_cuts_are_counted() -> None:
     modality = texts("a a b", "c c c c", None)
     words = WordPreprocessor.fit(modality, np.array([0, 2]))
     assert (words.vocabulary, words.length) == (("a",), 3)
-    assert words.notes == ("1 of 3 texts are cut after 3 words",)
+    assert words.notes == ("1 of 3 texts are cut after 3 words in training",)
     values, mask = words.apply(modality)
     assert values.shape == (3, 3, 1 + words.letters)
     assert mask.sum(1).tolist() == [3, 3, 0]
@@ -63,3 +63,9 @@ def test_without_any_word_there_is_one_place_that_is_masked(values: list[str | N
     made, mask = words.apply(texts(None))
     assert made.shape == (1, 1, 1 + words.letters)
     assert not mask.any()
+
+
+def test_a_text_of_more_words_than_are_read_at_once_is_divided() -> None:
+    words = fitted(["a b c d"])
+    found = words.windows(texts("a b c d", "a b c d e f", None, " ", "a  b c"))
+    assert {row: (one.num_words, one.parts) for row, one in found.items()} == {1: (6, ((0, 4), (2, 6)))}

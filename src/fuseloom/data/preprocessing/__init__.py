@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fuseloom.data.dataset import Dataset, Embedding, Series
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor, chunks
+from fuseloom.data.preprocessing._windows import Windows
 from fuseloom.data.preprocessing.audio import AudioPreprocessor
 from fuseloom.data.preprocessing.captions import CaptionPreprocessor
 from fuseloom.data.preprocessing.embedding import EmbeddingPreprocessor
@@ -44,6 +45,7 @@ __all__ = [
     "TextFeatures",
     "TextPreprocessor",
     "TokenPreprocessor",
+    "Windows",
     "WordPiecePreprocessor",
     "WordPreprocessor",
     "encode",

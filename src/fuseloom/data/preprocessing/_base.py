@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.data.preprocessing._windows import Windows
 from fuseloom.errors import DataError
 
 __all__ = ["Encoded", "Preprocessor", "chunks", "moments", "standardised", "usable_std"]
@@ -49,6 +50,10 @@ class Preprocessor(ABC):
         Raises:
             DataError: the modality has not the width or columns it had in training.
         """
+
+    def windows(self, modality: Any) -> dict[int, Windows]:
+        """Row -> how it is divided, for texts of which `apply` would leave out words."""
+        return {}
 
     @abstractmethod
     def encoder_options(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fuseloom.data.dataset import Text
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor
+from fuseloom.data.preprocessing._windows import Windows, find_windows
 from fuseloom.encoders.hf import load_tokenizer
 
 __all__ = ["WordPiecePreprocessor"]
@@ -23,7 +24,10 @@ class WordPiecePreprocessor(Preprocessor):
 
     Words stand between single blanks, and each is divided alone; one that has no piece, such as an invisible
     character, gets the piece of the unknown. ``T`` is that of the longest training text, and longer ones are
-    cut behind a whole word. A text that is missing or blank is masked as a whole.
+    cut behind a whole word, or read in windows. A text that is missing or blank is masked as a whole.
+
+    It is made for tags of words, of which none may be lost. The pieces that official checkpoints of MuSE tag
+    one by one are those of `fuseloom.data.muse_features.word_pieces`.
     """
 
     kind = "word-pieces"
@@ -48,13 +52,13 @@ class WordPiecePreprocessor(Preprocessor):
         every = [cutter(text) for text in modality.values]
         num_words = max([1, *map(len, kept)])
         cut = sum(len(_whole(words, length - marks)[:num_words]) < len(words) for words in every)
-        notes = (f"{cut} of {len(modality)} texts are cut after {length} pieces",) if cut else ()
+        notes = (f"{cut} of {len(modality)} texts are cut after {length} pieces in training",) if cut else ()
         return cls(model=model, length=length, num_words=num_words, notes=notes)
 
     def apply(self, modality: Text) -> Encoded:
         """Pieces ``[N, T, 2]``, zero behind the end, and their mask ``[N, T]``."""
         cutter = _Cutter(self.model)
-        room = self.length - len(cutter.before) - len(cutter.behind)
+        room = self._room(cutter)
         values = np.zeros((len(modality), self.length, 2), dtype=np.int64)
         values[..., 1] = -1
         mask = np.zeros(values.shape[:2], dtype=np.bool_)
@@ -71,6 +75,13 @@ class WordPiecePreprocessor(Preprocessor):
             values[row, : len(whole)], mask[row, : len(whole)] = whole, True
         return values, mask
 
+    def windows(self, modality: Text) -> dict[int, Windows]:
+        """How texts of more pieces or words than are read at once are divided."""
+        cutter = _Cutter(self.model)
+        sizes = ([len(word) for word in cutter(text)] for text in modality.values)
+        found = (find_windows(each, room=self._room(cutter), most=self.num_words) for each in sizes)
+        return {row: windows for row, windows in enumerate(found) if windows is not None}
+
     def keep(self, folder: Path) -> None:
         """Write the tokenizer."""
         load_tokenizer(self.model).save_pretrained(folder)
@@ -82,6 +93,10 @@ class WordPiecePreprocessor(Preprocessor):
     def encoder_options(self) -> dict[str, Any]:
         """The model, and most words of a text."""
         return {"model": self.model, "num_words": self.num_words}
+
+    def _room(self, cutter: "_Cutter") -> int:
+        """Most pieces of a text, without marks."""
+        return self.length - len(cutter.before) - len(cutter.behind)
 
 
 class _Cutter:

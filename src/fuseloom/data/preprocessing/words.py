@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fuseloom.data.dataset import Text
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor
+from fuseloom.data.preprocessing._windows import Windows, find_windows
 
 __all__ = ["WordPreprocessor"]
 
@@ -23,8 +24,8 @@ class WordPreprocessor(Preprocessor):
 
     Words stand between single blanks. Number 0 is any word that was not in the training texts twice; they
     are told apart by their lower case with every digit alike. Of a word of more than ``L - 2`` bytes its
-    beginning and its end are kept. ``W`` is that of the longest training text, and longer ones are cut. A
-    text that is missing or blank is masked as a whole.
+    beginning and its end are kept. ``W`` is that of the longest training text, and longer ones are cut, or
+    read in windows. A text that is missing or blank is masked as a whole.
     """
 
     kind = "words"
@@ -55,7 +56,9 @@ class WordPreprocessor(Preprocessor):
         return cls(
             vocabulary=tuple(sorted(word for word, count in counts.items() if count >= min_count)),
             length=length,
-            notes=(f"{cut} of {len(modality)} texts are cut after {length} words",) if cut else (),
+            notes=(f"{cut} of {len(modality)} texts are cut after {length} words in training",)
+            if cut
+            else (),
         )
 
     def apply(self, modality: Text) -> Encoded:
@@ -70,6 +73,12 @@ class WordPreprocessor(Preprocessor):
                 values[row, place, 1 : 1 + len(spelt)] = spelt
         lengths = np.array([len(words) for words in texts], dtype=np.intp)
         return values, np.arange(self.length) < lengths[:, None]
+
+    def windows(self, modality: Text) -> dict[int, Windows]:
+        """How texts of more than ``W`` words are divided."""
+        sizes = ([1] * len(words) for words in _split(modality.values))
+        found = (find_windows(each, room=self.length, most=self.length) for each in sizes)
+        return {row: windows for row, windows in enumerate(found) if windows is not None}
 
     def encoder_options(self) -> dict[str, Any]:
         """How many words are known."""
