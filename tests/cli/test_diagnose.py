@@ -65,6 +65,16 @@ def test_an_unknown_diagnosis_and_rows_without_a_target_are_refused(model: Path,
 QUICK = ("--set", "fit.max_epochs=1", "--set", "trainer.accelerator=cpu")
 
 
+def test_the_rows_of_the_run_go_before_those_of_the_test_split(tmp_path: Path) -> None:
+    run_ = tmp_path / "views"
+    assert run("train", "views", "--out", run_, "--fusion", "concat", *QUICK).exit_code == 0
+    looked = ("views", "--only", "reliance", "--json")
+    of_run, of_split = run("diagnose", run_, *looked), run("diagnose", run_ / "model", *looked)
+    assert "the 400 test rows of the run" in of_run.stderr
+    assert "the rows of the test split" in of_split.stderr
+    assert json.loads(of_run.stdout) == json.loads(of_split.stdout)
+
+
 def test_the_data_of_the_lecture_are_regressed_whatever_the_model(tmp_path: Path) -> None:
     run_ = tmp_path / "reviews"
     assert run("train", "reviews", "--out", run_, "--fusion", "early_transformer", *QUICK).exit_code == 0

@@ -10,11 +10,13 @@ import torch
 
 from fuseloom.comparison.diagnosis import DIAGNOSES, Diagnosis, Subject, diagnose_model, some_rows
 from fuseloom.data import Dataset, load
+from fuseloom.data.dataset import Image, Text
 from fuseloom.errors import DataError, OptionError
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.multilabel import Multilabel
 from fuseloom.tasks.regression import Regression
+from fuseloom.tasks.tagging import Tagging
 from fuseloom.train.fit import FitConfig, fit
 from fuseloom.types import Batch, Selection
 
@@ -46,7 +48,8 @@ def found(subject: Subject) -> Diagnosis:
 
 
 def test_all_that_applies_is_found(found: Diagnosis) -> None:
-    assert found.not_told == {}
+    assert not found.not_told
+    assert found.exchanged is None  # there is no exchange to ask about
     assert (found.model, found.metric, found.rows, found.modalities) == (
         "pool",
         "accuracy",
@@ -72,6 +75,105 @@ def test_all_that_applies_is_found(found: Diagnosis) -> None:
     assert found.interaction_regression.target == "target = plus"
     assert found.complementarity is not None
     assert {one.layer for one in found.shared_space} == {"before merge"}
+
+
+@pytest.fixture(scope="module")
+def tagger() -> Subject:
+    """Of sentences whose entities only the word tells, with a picture that says nothing; exchanging both."""
+    words = torch.zeros(120, 5, 4, dtype=torch.int32)
+    words[..., 0] = torch.randint(1, 9, (120, 5), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(5) < torch.randint(2, 6, (120, 1), generator=torch.Generator().manual_seed(1))
+    photos = torch.randint(256, (120, 3, 16, 16), generator=torch.Generator().manual_seed(2)).byte()
+    target = torch.where(mask, (words[..., 0] > 5).long(), -1)
+    rows = Batch(inputs={"text": words, "photo": photos}, masks={"text": mask}, target=target)
+    task = Tagging(["O", "B-PER"])
+    texts = [" ".join(f"word{number}" for number in row[:, 0].tolist()) for row in words]
+    dataset = replace(
+        load("reviews"),
+        modalities={
+            "text": Text(values=np.array(texts, dtype=object)),
+            "photo": Image(items=np.array([None] * 120, dtype=object)),
+        },
+        ids=[f"row {row}" for row in range(120)],
+    )
+    encoders = {
+        "text": {"kind": "words", "num_words": 9},
+        "photo": {"kind": "image", "channels": 3, "body": "patch", "patch": 4},
+    }
+    config = ModelConfig(encoders=encoders, fusion="cls_exchange+concat", dim=8, dropout=0.0, anchor="text")
+    model, _ = fit(lambda: build_model(config, task), rows, rows, task, FitConfig(lr=2e-2, max_epochs=12))
+    return Subject(
+        name="tagger",
+        model=model,
+        task=task,
+        metric=task.metric(None),
+        rows=rows,
+        dataset=dataset,
+        ids=dataset.ids,
+        places=list(range(120)),
+    )
+
+
+@pytest.fixture(scope="module")
+def tagged(tagger: Subject) -> Diagnosis:
+    left_out = {"modality_test", "shapley", "shared_space", "gradients"}  # to be quick
+    return diagnose_model(tagger, only=[name for name in DIAGNOSES if name not in left_out])
+
+
+def test_of_tags_what_needs_one_answer_for_each_row_says_so(tagged: Diagnosis) -> None:
+    needy = {"emap", "pid", "interaction_regression", "complementarity"}
+    for name in needy:
+        assert tagged.not_told[name] == (
+            "It needs one answer for each row, and tagging answers at each word of its text."
+        )
+    assert tagged.not_told.keys() == {*needy, "interaction_orders", "attention", "attention_quality"}
+
+
+def test_of_tags_reliance_and_robustness_are_in_span_f1(tagger: Subject, tagged: Diagnosis) -> None:
+    assert tagger.rows.target is not None
+    own = tagger.task.metrics["span_f1"].function(tagger.predict(tagger.rows), tagger.rows.target.numpy())
+    assert own > 0.9
+    assert tagged.reliance is not None
+    assert tagged.robustness is not None
+    assert tagged.reliance.score.mean == tagged.robustness.score.mean == own
+    assert tagged.reliance.hidden["text"].mean == pytest.approx(own)  # without a word there is no entity
+    assert tagged.reliance.shuffled["text"].mean > 0.3
+    assert abs(tagged.reliance.shuffled["photo"].mean) < 0.1
+    assert tagged.robustness.constant is None
+    assert {curve.corruption for curve in tagged.robustness.curves if curve.modalities == ("photo",)} == {
+        "gaussian_noise",
+        "blur",
+        "block_mask",
+        "missing",
+    }
+    (dropped,) = (one for one in tagged.robustness.curves if one.corruption == "token_dropout")
+    means = [score.mean for score in dropped.scores]
+    assert means == sorted(means, reverse=True)
+
+
+def test_exchanged_words_and_patches_are_shown_unless_rows_are_private(
+    tagger: Subject, tagged: Diagnosis
+) -> None:
+    assert tagged.exchanged is not None
+    assert tagger.rows.target is not None
+    sample = tagged.exchanged.samples[0]
+    text, photo = sample.streams
+    count = int((tagger.rows.target[sample.place] >= 0).sum())
+    assert (sample.row, text.positions, len(text.words)) == (f"row {sample.place}", count, count)
+    assert text.words[0] == f"word{int(tagger.rows.inputs['text'][sample.place, 0, 0])}"
+    assert photo.grid == (4, 4)
+    assert photo.picture is not None
+    hidden = diagnose_model(replace(tagger, show_rows=False), only=["exchanged"]).exchanged
+    assert hidden is not None
+    assert all(not one.words and one.picture is None for row in hidden.samples for one in row.streams)
+
+
+def test_of_tags_a_modality_is_tested_by_permuting_what_it_says_and_not_where(tagger: Subject) -> None:
+    few = replace(tagger, rows=tagger.rows.take(slice(0, 40)))
+    said = diagnose_model(few, only=["modality_test"]).modality_test
+    assert said is not None
+    assert said.over_permuted["text"].gain.mean > 0.3
+    assert said.over_permuted["text"].p < 0.1 < said.over_permuted["photo"].p
 
 
 def test_gradients_are_of_the_model_as_it_stands_where_its_training_is_not_known(

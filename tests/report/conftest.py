@@ -453,7 +453,7 @@ def diagnosis_of_low_rank() -> Diagnosis:
         shared_space=(shared_space(),),
         robustness=robustness(),
         complementarity=complementarity(),
-        not_told={"interaction_orders": "Of two modalities EMAP says it all."},
+        not_told={"interaction_orders": "EMAP says it all.", "exchanged": "It exchanges nothing."},
     )
 
 

@@ -15,7 +15,7 @@ def test_every_diagnosis_has_its_sentence_and_what_it_cannot_show(diagnosis: Dia
     assert page.count("What this can and cannot show") == len(parts)
     assert page.count("More: <code>docs/diagnosis.md</code>.") == len(parts)
     assert "<script" not in page
-    for anchor in ("interaction", "worth", "attention", "space", "robustness", "rescues"):
+    for anchor in ("interaction", "worth", "attention", "exchange", "space", "robustness", "rescues"):
         assert f'<h2 id="{anchor}">' in page
         assert f'<a href="#{anchor}">' in page
 

@@ -14,7 +14,7 @@ def test_each_part_has_title_sentence_and_numbers(diagnosis: Diagnosis) -> None:
         "top       shuffled         +0.350  +0.320 to +0.380",
         "bottom        missing                +0.867  +0.847 to +0.887     0.4     0.8",
         "rescued                          7     0.019   0.014 to 0.028",
-        "How many modalities act together: not told. Of two modalities EMAP says it all.",
+        "How many modalities act together: not told. EMAP says it all.",
     ):
         assert line in shown.splitlines()
 

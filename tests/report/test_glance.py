@@ -49,3 +49,11 @@ def test_of_many_layers_the_first_are_drawn(attention: Attention) -> None:
     (layer,) = attention.layers
     many = replace(attention, layers=tuple(replace(layer, name=str(k)) for k in range(30)))
     assert [name for name, _ in glance(many)] == [str(k) for k in range(12)]
+
+
+def test_a_layer_that_sees_one_modality_has_nothing_to_choose_and_no_figure(diagnosis: Diagnosis) -> None:
+    assert diagnosis.attention is not None
+    (layer,) = diagnosis.attention.layers
+    heads = tuple(replace(head, mass={"top": head.mass["top"]}) for head in layer.heads)
+    lone = replace(layer, name="alone", heads=heads)
+    assert [name for name, _ in glance(replace(diagnosis.attention, layers=(lone, layer)))] == [layer.name]

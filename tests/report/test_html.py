@@ -474,7 +474,7 @@ def test_two_diagnoses_have_anchors_of_their_own(comparison: Comparison) -> None
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {"interaction", "interaction-2", "robustness-2"} <= set(ids)
-    assert page.words().count("A closer look at concat on 360 rows") == 6
+    assert page.words().count("A closer look at concat on 360 rows") == 7
 
 
 def test_class_names_stand_in_the_rows_that_fusing_rescues(comparison: Comparison) -> None:

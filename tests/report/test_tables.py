@@ -59,8 +59,14 @@ def test_numbers_are_written_as_numbers(diagnosis: Diagnosis) -> None:
 
 def test_a_level_that_is_never_reached_is_said(diagnosis: Diagnosis) -> None:
     assert diagnosis.robustness is not None
-    table = tables.robustness_table(replace(diagnosis.robustness, constant=None), 3)
+    table = tables.robustness_table(diagnosis.robustness, 3)
     assert [row[-1] for row in table.rows] == ["never", "never", "never", "0.8", "never"]
+
+
+def test_without_a_constant_answer_no_level_is_known(diagnosis: Diagnosis) -> None:
+    assert diagnosis.robustness is not None
+    table = tables.robustness_table(replace(diagnosis.robustness, constant=None), 3)
+    assert {cell for row in table.rows for cell in row[-2:]} == {"n/a"}
     assert table.note == "accuracy without corruption: 0.977. Severities: 0, 0.4, 0.8."
 
 

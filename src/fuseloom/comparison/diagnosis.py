@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fuseloom.comparison.exchange_samples import exhibited
 from fuseloom.comparison.numbers import number_rows
 from fuseloom.comparison.standing import drawn_rows, gradients_as_it_stands
 from fuseloom.data import Dataset
@@ -17,12 +18,14 @@ from fuseloom.data.exhibit import Exhibit, exhibits
 from fuseloom.diagnose.attention import Attention, AttentionQuality, attention, attention_quality
 from fuseloom.diagnose.complementarity import Complementarity, Sample, complementarity
 from fuseloom.diagnose.emap import Emap, emap
+from fuseloom.diagnose.exchanged import Exchanged, exchanged
 from fuseloom.diagnose.gradients import GradientCourse
 from fuseloom.diagnose.interaction_parts import InteractionParts, interaction_parts
 from fuseloom.diagnose.interaction_regression import InteractionRegression, interaction_regression
 from fuseloom.diagnose.modality_test import ModalityTest, modality_test
 from fuseloom.diagnose.model_layers import model_layers
 from fuseloom.diagnose.pid import Pid, pid
+from fuseloom.diagnose.positions import fixed_positions
 from fuseloom.diagnose.reliance import Reliance, reliance
 from fuseloom.diagnose.robustness import Robustness, RobustnessPlan, robustness
 from fuseloom.diagnose.shapley import Shapley, shapley
@@ -136,6 +139,7 @@ class Diagnosis:
     attention: Attention | None = None
     attention_quality: tuple[AttentionQuality, ...] = ()
     """Of each modality that a layer can turn from."""
+    exchanged: Exchanged | None = None
     shared_space: tuple[SharedSpace, ...] = ()
     robustness: Robustness | None = None
     complementarity: Complementarity | None = None
@@ -186,9 +190,11 @@ def diagnose_model(
         raise DataError("rows must have a target to diagnose a model on, got none.")
     if unknown := [name for name in only if name not in DIAGNOSES]:
         raise OptionError(f"Unknown diagnosis {unknown[0]!r}.{did_you_mean(unknown[0], DIAGNOSES)}")
+    if isinstance(subject.model, FusionModel):
+        subject = replace(subject, rows=fixed_positions(subject.model, subject.rows))
     found: dict[str, Any] = {}
     not_told = {}
-    for name in only or DIAGNOSES:
+    for name in only or _questions(subject):
         progress(f"diagnosing: {name.replace('_', ' ')}")
         try:
             found[name] = DIAGNOSES[name](subject)
@@ -205,19 +211,37 @@ def diagnose_model(
     )
 
 
+def _questions(subject: Subject) -> list[str]:
+    """Every diagnosis that means something for such a model."""
+    exchanges = isinstance(subject.model, FusionModel) and len(subject.model.exchanges) > 0
+    return [name for name in DIAGNOSES if name != "exchanged" or exchanges]
+
+
+def _one_answer(subject: Subject) -> None:
+    """Refuse a model that answers at many positions of a row."""
+    if subject.task.positions_of:
+        raise OptionError(
+            f"It needs one answer for each row, and {subject.task.name} answers at each word of its "
+            f"{subject.task.positions_of}."
+        )
+
+
 def _emap(subject: Subject) -> Emap:
+    _one_answer(subject)
     return emap(split(subject.fusion), subject.rows, predict=subject.task.predict, **subject.about)
 
 
 def _interaction_orders(subject: Subject) -> InteractionParts:
     if len(subject.rows.inputs) < 3:
         raise ModalityError("Of two modalities EMAP says it all: there is one order beyond the additive.")
+    _one_answer(subject)
     return interaction_parts(
         split(subject.fusion), subject.rows, predict=subject.task.predict, **subject.about
     )
 
 
 def _pid(subject: Subject) -> tuple[Pid, ...]:
+    _one_answer(subject)
     pairs = list(combinations(subject.rows.inputs, 2))
     if not pairs:
         raise ModalityError("Information is shared between two modalities or more, got one.")
@@ -281,7 +305,27 @@ def _attention_quality(subject: Subject) -> tuple[AttentionQuality, ...]:
     return tuple(found)
 
 
+def _exchanged(subject: Subject) -> Exchanged:
+    def answers(predictions: Floats) -> NDArray[Any]:
+        return subject.task.columns(predictions)["prediction"]
+
+    found = exchanged(
+        subject.fusion,
+        subject.rows,
+        subject.predict,
+        answers=None if subject.task.decision == "value" else answers,
+        **subject.about,
+    )
+    data = None if subject.dataset is None or not subject.show_rows else subject.dataset.modalities
+    shown = (
+        exhibited(sample, subject.rows, data, places=subject.places, ids=subject.ids)
+        for sample in found.samples
+    )
+    return replace(found, samples=tuple(shown))
+
+
 def _interaction_regression(subject: Subject) -> InteractionRegression:
+    _one_answer(subject)
     names, classes = list(subject.rows.inputs), subject.classes
     if len(names) > _MOST_NUMBERS:
         raise ModalityError(f"At most {_MOST_NUMBERS} modalities are multiplied, got {len(names)}.")
@@ -309,6 +353,7 @@ def _robustness(subject: Subject) -> Robustness:
 
 
 def _complementarity(subject: Subject) -> Complementarity:
+    _one_answer(subject)
     if missing := sorted(subject.rows.inputs.keys() - subject.alone.keys()):
         raise ModalityError(
             f"It needs the predictions of models of one modality alone, got none of {', '.join(missing)}. "
@@ -345,6 +390,7 @@ DIAGNOSES: Mapping[str, Callable[[Subject], Any]] = {
     "interaction_regression": _interaction_regression,
     "attention": _attention,
     "attention_quality": _attention_quality,
+    "exchanged": _exchanged,
     "shared_space": _shared_space,
     "robustness": _robustness,
     "complementarity": _complementarity,

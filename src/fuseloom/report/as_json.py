@@ -1,4 +1,4 @@
-"""A comparison or a diagnosis as JSON, a comparison also back; `schema.json` beside this file says how."""
+"""What was found as JSON, a comparison also back; `schema.json` beside this file says how that is."""
 
 import json
 import math
@@ -9,19 +9,21 @@ from typing import Any, NoReturn
 
 from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.comparison.result import FORMAT_VERSION, Comparison
+from fuseloom.comparison.sweep import Sweep
+from fuseloom.comparison.variants import Variants
 from fuseloom.errors import OptionError, RunError
 from fuseloom.report.decode import decode
 
 __all__ = ["from_json", "to_json"]
 
 
-def to_json(found: Comparison | Diagnosis) -> str:
+def to_json(found: Comparison | Diagnosis | Sweep | Variants) -> str:
     """What was found as indented JSON, UTF-8 text that ends with a newline.
 
     A number that is not finite is written as ``null``, because JSON has no NaN.
 
     Args:
-        found: A finished comparison, or a diagnosis.
+        found: A finished comparison, sweep or table of variants, or a diagnosis.
 
     Raises:
         OptionError: ``config`` holds something that JSON has no word for.

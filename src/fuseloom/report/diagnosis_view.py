@@ -8,6 +8,7 @@ from fuseloom.report.bars import bars
 from fuseloom.report.decay import decay
 from fuseloom.report.effects import effects
 from fuseloom.report.estimates import estimates
+from fuseloom.report.exchanged import ExchangeCard, exchange_cards
 from fuseloom.report.gallery import Gallery, sample_gallery
 from fuseloom.report.glance import glance
 from fuseloom.report.gradients import gradient_figures, gradients_caption
@@ -36,6 +37,7 @@ _CAPTIONS = {
         "modality would get if attention did not choose. Half discs: the mean key of each modality as seen "
         "from the query, at its angle and with its length; attention is drawn to what is near 0° and long."
     ),
+    "exchanged": ("Lines: 95 % intervals of each score; of the difference more is known than they suggest."),
     "attention_quality": (
         "Lines: 95 % intervals. On the upright line attention does not notice; right of it a modality "
         "gets less weight the worse it is."
@@ -70,6 +72,8 @@ class View:
     """Rows on which fusing helps or harms."""
     gallery: Gallery | None
     """Some of them with what they look like."""
+    exchanges: tuple[ExchangeCard, ...]
+    """Rows with what was exchanged on them."""
 
 
 def diagnosis_view(
@@ -106,6 +110,7 @@ def diagnosis_view(
         if rows is not None and rows.samples
         else None,
         gallery=None if rows is None else sample_gallery(rows, decimals, diagnosis.classes),
+        exchanges=() if diagnosis.exchanged is None else exchange_cards(diagnosis.exchanged),
     )
 
 
@@ -146,6 +151,9 @@ def _of_others(diagnosis: Diagnosis, decimals: int) -> Iterator[tuple[str, Figur
         yield "attention", [*glance(diagnosis.attention), *polar(diagnosis.attention)]
     if diagnosis.attention_quality:
         yield "attention_quality", quality_figures(diagnosis.attention_quality)
+    if (swapped := diagnosis.exchanged) is not None:
+        scores = {"with exchange": swapped.score, "without it": swapped.without}
+        yield "exchanged", [("", estimates(scores, f"test {swapped.metric}", decimals))]
     if diagnosis.robustness is not None:
         yield "robustness", decay(diagnosis.robustness, decimals)
     if (rows := diagnosis.complementarity) is not None:

@@ -24,10 +24,13 @@ _DECIMALS = 2
 def glance(attention: Attention) -> list[tuple[str, str]]:
     """A figure per layer, at most twelve: its name, and weight per modality and head as inline SVG.
 
+    Layers that see one modality only have nothing to choose and are left out.
+
     Args:
         attention: Of one model.
     """
-    return [(layer.name, _figure(attention, layer)) for layer in attention.layers[:_MOST_LAYERS]]
+    chooses = [layer for layer in attention.layers if any(len(head.mass) > 1 for head in layer.heads)]
+    return [(layer.name, _figure(attention, layer)) for layer in chooses[:_MOST_LAYERS]]
 
 
 def _figure(attention: Attention, layer: AttentionLayer) -> str:

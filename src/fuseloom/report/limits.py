@@ -52,6 +52,11 @@ LIMITS = {
         "compared with what is left of it. It asks whether attention notices, not whether the answer "
         "suffers; a model that never met damage had no reason to learn it."
     ),
+    "exchanged": (
+        "Which positions give way in each layer, and what this model loses where nothing is exchanged. It "
+        "was trained with the exchange, so it may lose more than a model that never had it. What is "
+        "exchanged got little attention from the class token; that does not say that it matters little."
+    ),
     "shared_space": (
         "Whether rows that are alike in one modality are alike in the other, beside rows paired at "
         "random. A fusion needs no shared space to be good, and sharing one is no sign of it. The "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from fuseloom.comparison.diagnosis import Diagnosis
 from fuseloom.report import sayings, tables
+from fuseloom.report.exchanged import exchanged_details, exchanged_saying, exchanged_table
 from fuseloom.report.gradients import gradients_saying, gradients_table
 from fuseloom.report.limits import LIMITS
 from fuseloom.report.quality import quality_saying, quality_table
@@ -56,6 +57,7 @@ _PANELS = {
     "worth": ("What is each modality worth?", "Worth", ("reliance", "shapley", "modality_test")),
     "training": ("What does training work on?", "Training", ("gradients",)),
     "attention": ("Where does it look?", "Attention", ("attention", "attention_quality")),
+    "exchange": ("What do the modalities exchange?", "Exchange", ("exchanged",)),
     "space": ("Do the modalities share a space?", "Shared space", ("shared_space",)),
     "robustness": ("What would break it?", "Robustness", ("robustness",)),
     "rescues": ("Where does fusing help, where does it harm?", "Rescues", ("complementarity",)),
@@ -72,6 +74,7 @@ _TITLES = {
     "gradients": "Gradients per modality",
     "attention": "Attention per modality",
     "attention_quality": "Does attention follow quality?",
+    "exchanged": "Tokens and patches exchanged",
     "shared_space": "Streams compared",
     "robustness": "Score against severity",
     "complementarity": "Rows rescued and harmed",
@@ -149,6 +152,9 @@ def _others(diagnosis: Diagnosis, decimals: int) -> Iterator[Part]:
         yield replace(part, details=tuple(tables.attention_details(one)))
     if quality := diagnosis.attention_quality:
         yield _part("attention_quality", quality_saying(quality), quality_table(quality))
+    if swapped := diagnosis.exchanged:
+        part = _part("exchanged", exchanged_saying(swapped, decimals), exchanged_table(swapped))
+        yield replace(part, details=tuple(exchanged_details(swapped, decimals)))
     if space := diagnosis.shared_space:
         yield _part("shared_space", sayings.shared_space_saying(space), tables.shared_space_table(space))
     if curves := diagnosis.robustness:

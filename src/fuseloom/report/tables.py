@@ -257,8 +257,8 @@ def robustness_table(one: Robustness, decimals: int) -> Table:
             " + ".join(curve.modalities),
             curve.corruption.replace("_", " "),
             *_estimate(curve.drops[-1], decimals, signed),
-            _severity(curve.half),
-            _severity(curve.collapse),
+            _severity(one, curve.half),
+            _severity(one, curve.collapse),
         )
         for curve in one.curves
     )
@@ -279,7 +279,10 @@ def _mean(interval: Interval, decimals: int) -> str:
     return score(interval.mean, decimals)
 
 
-def _severity(level: float | None) -> str:
+def _severity(one: Robustness, level: float | None) -> str:
+    """Where a curve falls to the best constant answer, or half of the way; unknown where there is none."""
+    if one.constant is None:
+        return ABSENT
     return "never" if level is None else f"{level:g}"
 
 

@@ -1,0 +1,1 @@
+"""What sweeps and variants of recipes found, as tables, curves and a page."""
