@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-muse bench-remedies bench-views docs constraints clean
+.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-muse bench-remedies bench-scenes bench-views docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -87,10 +87,11 @@ bench-diagnose: $(STAMP) ## What EMAP and the information decomposition cost, be
 bench-digits: $(STAMP) ## How long a comparison of every fusion takes, start to end, three times
 	@$(BIN)/python benchmarks/digits.py
 
-bench-muse: $(STAMP) ## What the CRF, the captioner and PixelCNN++ of MuSE cost, beside the plain formulations
+bench-muse: $(STAMP) ## What MuSE costs whole, and its CRF, captioner and PixelCNN++, beside the plain formulations
 	@$(BIN)/python benchmarks/crf.py --json benchmarks/results/crf.json
 	@$(BIN)/python benchmarks/captioner.py --json benchmarks/results/captioner.json
 	@$(BIN)/python benchmarks/pixelcnn.py --json benchmarks/results/pixelcnn.json
+	@$(BIN)/python benchmarks/muse.py --json benchmarks/results/muse.json
 
 bench-interactions: $(STAMP) ## Which merges find information that only both modalities together hold
 	@$(BIN)/python benchmarks/interactions.py --set interactions-synergy --seeds 2 \
@@ -100,6 +101,10 @@ bench-remedies: $(STAMP) ## What remedies for neglected modalities do, and what 
 	@$(BIN)/python benchmarks/cooperation.py
 	@$(BIN)/python benchmarks/remedies.py imbalanced
 	@$(BIN)/python benchmarks/remedies.py av-digits --folder "$(FUSELOOM_TEST_DATA)/av-digits"
+	@$(BIN)/python benchmarks/pages.py
+
+bench-scenes: $(STAMP) ## Whether shortcuts tell the labels of the generated sets
+	@$(BIN)/python benchmarks/scenes_audit.py
 	@$(BIN)/python benchmarks/pages.py
 
 bench-views: $(STAMP) ## Which methods see how two views pair, which no pooled summary tells

@@ -19,12 +19,13 @@ from fuseloom.comparison.config import CompareConfig, candidates
 from fuseloom.comparison.jobs import Job, run_job
 from fuseloom.comparison.prepare import prepare
 from fuseloom.comparison.run import run_comparison
-from fuseloom.comparison.sweep import run_sweep
+from fuseloom.comparison.sweep import SweepConfig, run_sweep
+from fuseloom.comparison.trials import Terms
 from fuseloom.errors import MissingExtraError, RunError
 
 CONFIG = CompareConfig(fusions=("sum",), seeds=2, learning_rates=(3e-3, 1e-2), max_epochs=2, dim=4, folds=1)
 GRID = {"fit.lr": ("1e-3", "1e-2")}
-QUICK = ["fit.max_epochs=2", "model.dim=4", "data.fraction=0.1"]
+QUICK = ("fit.max_epochs=2", "model.dim=4", "data.fraction=0.1")
 
 
 class StandIn(types.ModuleType):
@@ -104,8 +105,12 @@ def table(result):
     return {e.name: (e.valid_by_run, e.test_by_run, e.learning_rate, e.parameters) for e in result.entries}
 
 
-def swept(cells):
-    return [(c.settings, [replace(run, train_s=0.0) for run in c.runs]) for c in cells]
+def sweep_of(settings):
+    return SweepConfig(name="digits", grid=GRID, terms=Terms(recipe="digits", settings=settings))
+
+
+def swept(found):
+    return [(c.settings, [replace(run, train_s=0.0) for run in c.runs]) for c in found.courses[0].cells]
 
 
 def test_the_table_is_that_of_a_sequential_run(dataset, tmp_path, ray, monkeypatch):
@@ -171,19 +176,19 @@ def test_no_cluster_and_no_ray_are_said_so(ready, tmp_path, ray, monkeypatch):
 
 def test_a_sweep_gives_the_table_of_a_sequential_one(tmp_path, ray, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    there = run_sweep("digits", GRID, Path("there"), overrides=QUICK, num_workers=Cluster(address="local"))
-    assert swept(there) == swept(run_sweep("digits", GRID, Path("here"), overrides=QUICK))
+    there = run_sweep(sweep_of(QUICK), Path("there"), num_workers=Cluster(address="local"))
+    assert swept(there) == swept(run_sweep(sweep_of(QUICK), Path("here")))
     assert ray.calls == ["init", "shutdown"]
     assert len(ray.results) == 2
-    again = run_sweep("digits", GRID, Path("there"), overrides=QUICK, num_workers=Cluster(address="local"))
+    again = run_sweep(sweep_of(QUICK), Path("there"), num_workers=Cluster(address="local"))
     assert swept(again) == swept(there)
     assert len(ray.results) == 2  # what the journal holds is not run again
 
 
 def test_a_run_of_a_sweep_that_fails_is_told_with_its_name(tmp_path, ray):
-    bad = [*QUICK, "model.options={sum: {nonsense: 1}}", "model.fusion=sum"]
-    with pytest.raises(RunError, match=r"^fit\.lr=1e-2, seed 0 failed: 'sum' has no option 'nonsense'"):
-        run_sweep("digits", GRID, tmp_path, overrides=bad, num_workers=Cluster(address="local"))
+    bad = (*QUICK, "model.options.sum.nonsense=1", "model.fusion=sum")
+    with pytest.raises(RunError, match=r"^digits: fit\.lr=1e-2, seed 0 failed: 'sum' has no option"):
+        run_sweep(sweep_of(bad), tmp_path, num_workers=Cluster(address="local"))
     assert ray.calls == ["init", "cancel 0", "shutdown"]
 
 
@@ -240,8 +245,8 @@ class TestOnALocalRay:
         local = Cluster(address="local")
         there = run_comparison(dataset, tmp_path / "there", CONFIG, num_workers=local)
         assert table(there) == table(run_comparison(dataset, tmp_path / "here", CONFIG))
-        one = run_sweep("digits", GRID, tmp_path / "sweep", overrides=QUICK, num_workers=local)
-        assert swept(one) == swept(run_sweep("digits", GRID, tmp_path / "sequential", overrides=QUICK))
+        one = run_sweep(sweep_of(QUICK), tmp_path / "sweep", num_workers=local)
+        assert swept(one) == swept(run_sweep(sweep_of(QUICK), tmp_path / "sequential"))
 
     def test_a_process_that_dies_is_replaced_once(self, tmp_path, local_ray):
         def dies(place, times):

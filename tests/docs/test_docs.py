@@ -5,12 +5,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from fuseloom.comparison.emap_table import EmapTableConfig
+from fuseloom.comparison.experiments import read_experiment
 from fuseloom.comparison.findings import Findings
 from fuseloom.comparison.result import (
     Comparison,
@@ -20,8 +23,10 @@ from fuseloom.comparison.result import (
     ModalitySummary,
     Recommendation,
 )
+from fuseloom.comparison.sweep import SweepConfig
 from fuseloom.diagnose.health import Health
 from fuseloom.report import to_json
+from fuseloom.train.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -87,7 +92,7 @@ def run_python(source: str, page: Path, names: dict[str, Any]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_is_of_a_kind_that_is_checked(page: Path) -> None:
     languages = {language for language, _ in FENCE.findall(page.read_text("utf-8"))}
-    assert languages <= {"python", "console", "bash", "csv"}
+    assert languages <= {"python", "console", "bash", "csv", "yaml"}
 
 
 @pytest.mark.parametrize("page", pages_with("python"))
@@ -133,6 +138,23 @@ def test_the_readme_shows_commands_that_another_page_runs() -> None:
     shown = {command for command, _ in commands(*blocks(ROOT / "README.md", "console"))}
     assert shown
     assert shown <= run
+
+
+@pytest.mark.parametrize("page", pages_with("yaml"))
+def test_experiments_are_read_with_all_their_settings(page: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(page, "yaml")):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(block, encoding="utf-8")
+        config = read_experiment(str(file))
+        assert not isinstance(config, EmapTableConfig)
+        ways: Iterable[Mapping[str, str]]
+        if isinstance(config, SweepConfig):
+            ways = [{key: value} for key, values in config.grid.items() for value in values]
+        else:
+            ways = config.variants.values()
+        for way in ways:
+            changes = [f"{key}={value}" for key, value in way.items()]
+            read_recipe(config.terms.recipe, [*config.terms.settings, *changes])
 
 
 @pytest.mark.parametrize("page", pages_with("bash"))

@@ -1,12 +1,15 @@
 """``fuseloom recipe``: the recipes and the experiments that come with the package."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fuseloom.cli.stopping import stopping
+
 if TYPE_CHECKING:
-    from fuseloom.comparison.emap_table import EmapTable
+    from fuseloom.comparison.emap_table import EmapTable, EmapTableConfig
+    from fuseloom.comparison.variants import VariantsConfig
 
 __all__ = ["emap_table_text", "recipe"]
 
@@ -16,63 +19,111 @@ __all__ = ["emap_table_text", "recipe"]
 Examples:
   $ fuseloom recipe
   $ fuseloom recipe digits > my.yaml
-  $ fuseloom recipe emap-table instagram/"""
+  $ fuseloom recipe emap-table instagram/
+  $ fuseloom recipe muse-ablations tweets/ --recipe muse-small
+  $ fuseloom recipe my-ablation.yaml first.csv second.csv --seeds 3
+  $ fuseloom recipe my-ablation.yaml --run"""
 )
 @click.argument("name", required=False)
-@click.argument("data", required=False)
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder of an experiment; default: runs/NAME."
-)
-@click.option("--workers", "num_workers", default=1, show_default=True, help="Processes to train in.")
+@click.argument("data", nargs=-1)
+@click.option("--run", is_flag=True, help="Run an experiment on the data that it names itself.")
+@click.option("--recipe", "base", metavar="RECIPE", help="Of all runs, instead of the experiment's own.")
+@click.option("--set", "settings", multiple=True, metavar="KEY.SUB=VALUE", help="Change it for all runs.")
+@click.option("--seeds", type=click.IntRange(1), help="Runs of each model; default: the experiment's.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/NAME.")
+@click.option("--overwrite", is_flag=True, help="Remove the run that the folder holds.")
 @click.option("--json", "as_json", is_flag=True, help="Print an experiment's table as JSON.")
-def recipe(name: str | None, data: str | None, out: Path | None, num_workers: int, as_json: bool) -> None:
-    """Print the recipe NAME as YAML, or the table that the experiment NAME finds on DATA.
+@stopping()
+def recipe(name: str | None, data: tuple[str, ...], run: bool, **options: Any) -> None:
+    """Print the recipe NAME as YAML, or run the experiment NAME on DATA and print its table.
 
-    A recipe says where each of its numbers comes from; `fuseloom train` takes it. An experiment trains what
-    its paper compared and prints the table beside the published figures; killed, it goes on where it was.
-    Without NAME all are listed.
+    NAME may be a YAML file of your own. A recipe says where each of its numbers comes from; `fuseloom train`
+    takes it. An experiment trains what its paper compared: variants of a recipe against a reference, on each
+    of several DATA; `fuseloom sweep` takes those of kind `sweep`. Killed, it goes on where it was. Without
+    NAME all are listed.
     """
-    from fuseloom.comparison.experiments import experiment_text, list_experiments
+    from fuseloom.comparison.experiments import experiment_text, is_experiment
     from fuseloom.errors import OptionError
     from fuseloom.train.recipe import recipe_text
 
     if name is None:
         click.echo(_listed())
-    elif name not in list_experiments():
-        if data is not None:
-            raise OptionError(f"DATA must be given to an experiment only, got {data!r} for {name!r}.")
-        click.echo(recipe_text(name), nl=False)
-    elif data is None:
-        click.echo(experiment_text(name), nl=False)
+    elif data or run:
+        if not is_experiment(name):
+            given = repr(data[0]) if data else "--run"
+            raise OptionError(f"DATA must be given to an experiment only, got {given} for {name!r}.")
+        _run(name, data, **options)
     else:
-        _run(name, data, out or Path("runs", name), num_workers=num_workers, as_json=as_json)
+        click.echo(experiment_text(name) if is_experiment(name) else recipe_text(name), nl=False)
 
 
 def _listed() -> str:
-    from fuseloom.comparison.experiments import list_experiments, summary_of
+    from fuseloom.comparison.experiments import experiment_kind, list_experiments, summary_of
     from fuseloom.train.recipe import list_recipes, read_recipe
 
-    about = {name: read_recipe(name).summary for name in list_recipes()}
-    about |= {name: f"{summary_of(name)} (on DATA)" for name in list_experiments()}
+    about = {name: ("recipe", read_recipe(name).summary) for name in list_recipes()}
+    about |= {name: (experiment_kind(name), summary_of(name)) for name in list_experiments()}
     wide = max(map(len, about))
-    return "\n".join(f"{name:{wide}}  {summary}" for name, summary in about.items())
+    return "\n".join(f"{name:{wide}}  {kind:10}  {summary}" for name, (kind, summary) in about.items())
 
 
-def _run(name: str, data: str, out: Path, *, num_workers: int, as_json: bool) -> None:
-    import json
-    from dataclasses import asdict
-
-    from fuseloom.comparison.emap_table import emap_table
+def _run(name: str, data: tuple[str, ...], **options: Any) -> None:
+    from fuseloom.comparison.emap_table import EmapTableConfig
     from fuseloom.comparison.experiments import read_experiment
+    from fuseloom.comparison.sweep import SweepConfig
+    from fuseloom.errors import OptionError
 
-    found = emap_table(
-        data,
-        out,
-        read_experiment(name),
-        num_workers=num_workers,
+    config = read_experiment(name)
+    if isinstance(config, SweepConfig):
+        given = "".join(f" --data {one}" for one in data)
+        raise OptionError(f"{name} must be an experiment with a table. Try: fuseloom sweep {name}{given}")
+    if isinstance(config, EmapTableConfig):
+        _run_emap_table(name, data, config, **options)
+    else:
+        _run_variants(config, data, **options)
+
+
+def _run_variants(config: "VariantsConfig", data: tuple[str, ...], **options: Any) -> None:
+    from dataclasses import replace
+
+    from fuseloom.comparison.variants import run_variants
+    from fuseloom.report.as_json import to_json
+    from fuseloom.report.experiments.text import variants_text
+    from fuseloom.report.folder import write_variants
+
+    terms = config.terms.changed(
+        recipe=options["base"], data=data, seeds=options["seeds"], settings=options["settings"]
+    )
+    folder = options["out"] if options["out"] is not None else Path("runs", config.name)
+    found = run_variants(
+        replace(config, terms=terms),
+        folder,
+        num_workers=options["workers"],
+        overwrite=options["overwrite"],
         progress=lambda line: click.echo(line, err=True),
     )
-    click.echo(json.dumps(asdict(found), indent=1) if as_json else emap_table_text(found))
+    write_variants(found, folder)
+    click.echo(to_json(found) if options["as_json"] else variants_text(found), nl=not options["as_json"])
+
+
+def _run_emap_table(name: str, data: tuple[str, ...], config: "EmapTableConfig", **options: Any) -> None:
+    import json
+    from dataclasses import asdict, replace
+
+    from fuseloom.comparison.emap_table import emap_table
+    from fuseloom.errors import OptionError
+
+    if len(data) != 1 or options["base"] or options["settings"] or options["overwrite"]:
+        raise OptionError(f"{name} must be given one DATA, and no --run, --recipe, --set or --overwrite.")
+    found = emap_table(
+        data[0],
+        options["out"] if options["out"] is not None else Path("runs", name),
+        config if options["seeds"] is None else replace(config, seeds=options["seeds"]),
+        num_workers=options["workers"],
+        progress=lambda line: click.echo(line, err=True),
+    )
+    click.echo(json.dumps(asdict(found), indent=1) if options["as_json"] else emap_table_text(found))
 
 
 def emap_table_text(table: "EmapTable") -> str:
