@@ -43,7 +43,7 @@ from fuseloom.metrics.correction import holm
 __all__ = ["Question", "audited", "main", "render"]
 
 _RESULTS = Path(__file__).parent / "results" / "scenes_audit.json"
-_SEED = 20261122
+_SEED = 20261123
 _ROWS = 8000
 _ALPHA = 0.05
 _TOGETHER = "all of these"

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-TRAINS = {"console": {"diagnosis", "quickstart", "remedies"}, "python": {"metrics", "workbench"}}
+TRAINS = {"console": {"diagnosis", "muse", "quickstart", "remedies"}, "python": {"metrics", "workbench"}}
 """Pages whose commands or examples compare models."""
 WORKED = [ROOT / "docs" / "tutorial.md"]
 """Pages whose blocks build on each other, whatever their language."""

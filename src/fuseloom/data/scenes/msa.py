@@ -1,7 +1,7 @@
 """The set ``scenes-msa``: texts and pictures that are positive, neutral or negative, each by itself.
 
-The text says it in an adjective, which ``not`` turns round, or says nothing of the kind. The picture says it
-by one thing whose kind has a mood: three families have a positive, a neutral and a negative kind each, in an
+The text says it in an adjective, which ``never`` turns round, or says nothing of the kind, always in two words
+of which there are as many of each length. The picture says it by one thing whose kind has a mood: three families have a positive, a neutral and a negative kind each, in an
 order such that neither family nor colour tells the mood. The sentiment of the pair is what the field makes of
 two labels: that of both, or of the one that is not neutral; pairs of positive and negative are written, and
 left out by readers.
@@ -49,10 +49,22 @@ MOODS: Mapping[str, Mapping[str, str]] = {
 """Family -> kind -> what a picture of it is; such that things of each mood are equally large on the whole."""
 
 _WORDS = {
-    "positive": ("lovely", "great", "brilliant", "wonderful", "fun", "perfect", "beautiful", "delicious"),
-    "negative": ("awful", "terrible", "boring", "sad", "ugly", "horrible", "broken", "disgusting"),
+    "positive": ("fun", "nice", "great", "lovely", "perfect", "splendid", "wonderful", "delightful"),
+    "negative": ("sad", "ugly", "awful", "boring", "painful", "terrible", "miserable", "disgusting"),
 }
-_PLAIN = ("at five", "on Tuesday", "near the station", "with my cousin", "by train", "in the morning")
+"""With three to ten letters."""
+_PLAIN = (
+    "at school",
+    "on Tuesday",
+    "in February",
+    "at breakfast",
+    "by motorcycle",
+    "near Frankfurt",
+    "with colleagues",
+    "between meetings",
+)
+"""As long as an adjective with one of the words before it."""
+_NEVER, _BEFORE = "never", ("quite", "truly")
 _SUBJECTS = ("our trip was", "this place is", "lunch was", "the show is", "my day was", "that street is")
 _OPPOSITE = {"positive": "negative", "negative": "positive"}
 _NEGATED = 0.25
@@ -131,7 +143,7 @@ def msa_example(settings: MsaScenes, seed: int, index: int, split: str = "train"
     Example:
         >>> example = msa_example(MsaScenes(), seed=0, index=1)
         >>> " ".join(example.words), example.image_sentiment, example.sentiment
-        ('just now : my day was with my cousin !', 'positive', 'positive')
+        ('just now : my day was near Frankfurt !', 'positive', 'positive')
     """
     generator = generator_of(seed, split, index)
     contradicting = bool(generator.random() < settings.contradict)
@@ -157,14 +169,14 @@ def said_in(words: Iterable[str]) -> str:
     """The sentiment of a text, to whoever knows all its words.
 
     Example:
-        >>> said_in("wow , this place is not great !".split())
+        >>> said_in("wow , this place is never great !".split())
         'negative'
     """
     before = ""
     for word in words:
         for sentiment, own in _WORDS.items():
             if word in own:
-                return _OPPOSITE[sentiment] if before == "not" else sentiment
+                return _OPPOSITE[sentiment] if before == _NEVER else sentiment
         before = word
     return "neutral"
 
@@ -258,8 +270,11 @@ def _written(
 
 def _words(generator: Generator, sentiment: str) -> tuple[str, ...]:
     negated = sentiment in _OPPOSITE and generator.random() < _NEGATED
-    choices = _WORDS.get(_OPPOSITE[sentiment] if negated else sentiment, _PLAIN)
-    parts = [OPENERS, _SUBJECTS, ("not",) if negated else ("",), choices, CLOSERS]
+    if sentiment == "neutral":
+        said: tuple[tuple[str, ...], ...] = (_PLAIN,)
+    else:
+        said = (_NEVER,) if negated else _BEFORE, _WORDS[_OPPOSITE[sentiment] if negated else sentiment]
+    parts = [OPENERS, _SUBJECTS, *said, CLOSERS]
     return tuple(" ".join(one_of(generator, part) for part in parts).split())
 
 
