@@ -28,10 +28,10 @@ def test_writing_needs_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
         jpeg(PIXELS)
 
 
-def test_every_hundredth_and_the_last_are_told() -> None:
+def test_every_thousandth_and_the_last_are_told() -> None:
     lines: list[str] = []
-    assert list(counted(range(250), "train", 250, lines.append)) == list(range(250))
-    assert lines == ["[100/250] train", "[200/250] train", "[250/250] train"]
+    assert list(counted(range(2500), "train", 2500, lines.append)) == list(range(2500))
+    assert lines == ["[1000/2500] train", "[2000/2500] train", "[2500/2500] train"]
 
 
 def test_facts_are_json_with_the_settings_before_and_the_ceilings_behind(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 Progress = Callable[[str], None]
 """Takes a line for a person."""
 
-_STEP = 100
+_STEP = 1000
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -43,7 +43,7 @@ def jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def counted(examples: Iterable[T], split: str, count: int, progress: Progress) -> Iterator[T]:
-    """The same examples; every hundredth, and the last, is told.
+    """The same examples; every thousandth, and the last, is told.
 
     Example:
         >>> list(counted("ab", "test", 2, print))
