@@ -160,16 +160,18 @@ def test_gradients_accumulate_over_batches():
 
 
 @pytest.mark.parametrize("step", [2, 5])
-@pytest.mark.parametrize("name", ["uniform_loss", "rolling_query"])
+@pytest.mark.parametrize("name", ["lfm", "uniform_loss", "rolling_query"])
 def test_a_run_that_is_killed_goes_on_to_the_same_end(tmp_path, name, step):
     path = tmp_path / "stopped.ckpt"
-    whole = run(callback_for(create_remedy(name)), module=made(KINDS[name]), loader=Batches(), epochs=3)
-    first = made(KINDS[name])
+    whole = run(
+        callback_for(create_remedy(name)), module=made(KINDS.get(name, "concat")), loader=Batches(), epochs=3
+    )
+    first = made(KINDS.get(name, "concat"))
     with pytest.raises(StoppedError):
         run(callback_for(create_remedy(name)), StopAt(step, path), module=first, loader=Batches(), epochs=3)
     again = run(
         callback_for(create_remedy(name)),
-        module=made(KINDS[name], seed=9),
+        module=made(KINDS.get(name, "concat"), seed=9),
         loader=Batches(),
         epochs=3,
         ckpt_path=path,
@@ -178,6 +180,15 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end(tmp_path, name, step):
     assert_same_weights(whole, again)
     held = torch.load(path, weights_only=True)["state_dict"]
     assert any(key.startswith("remedy_in_care.") for key in held)
+
+
+def test_two_remedies_at_once_are_refused():
+    remedies = [callback_for(create_remedy(name)) for name in ("uniform_loss", "ogm")]
+    module = made()
+    with pytest.raises(OptionError, match="One remedy trains a model"):
+        run(*remedies, module=module)
+    assert "training_step" not in vars(module)
+    assert "remedy_in_care" not in module._modules
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -319,8 +319,22 @@ def test_where_all_rows_lack_a_modality_nothing_is_turned():
     with rolling.watching(model, 0, 1):
         model(inputs, masks)
     roll = rolling.end_epoch(model, ())
-    assert roll.decision == "balanced"
+    assert roll.decision == "unknown"
     assert math.isnan(roll.rates[0])
+
+
+def test_of_several_passes_in_a_step_the_one_with_all_modalities_counts():
+    """As those of a remedy that hides modalities one by one."""
+    model, rolling = made(window=1)
+    rolling.attach(model)
+    (inputs, _), *_ = batches()
+    hidden = {"video": torch.zeros(6, 4).bool()}
+    model.eval()
+    with rolling.watching(model, 0, 1):
+        model(inputs, hidden)
+        model(inputs)
+        model(inputs, {"audio": torch.zeros(inputs["audio"].shape[:-1]).bool()})
+    assert math.isfinite(rolling.end_epoch(model, (model(inputs) for _ in range(1))).rates[0])
 
 
 def test_keys_that_cancel_out_give_no_direction():
@@ -441,6 +455,22 @@ def test_the_last_layer_of_a_transformer_of_torch_is_turned():
     target = sum(roll.shares[name][0] * key for name, key in keys.items())
     assert float(F.cosine_similarity(query, target, dim=0)) == pytest.approx(1, abs=1e-5)
     assert not model(x).allclose(before)
+
+
+def test_a_stack_of_torch_with_padding_is_read_in_evaluation():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+    stack = nn.TransformerEncoder(layer, 2)
+    tokens = {"audio": slice(1, 4), "video": slice(4, None)}
+    rolling = RollingQuery(find=lambda model: adapt(model.layers[-1].self_attn, tokens), rho=2.0)
+    rolling.attach(stack)
+    x, padding = torch.randn(6, 9, 8), torch.zeros(6, 9).bool()
+    padding[:, 7:] = True
+    with rolling.watching(stack, 0, 1):
+        stack(x, src_key_padding_mask=padding)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    roll = rolling.end_epoch(stack, (stack(x, src_key_padding_mask=padding) for _ in range(1)))
+    assert roll.decision == "rotated"
+    assert torch.backends.mha.get_fastpath_enabled() == fast
 
 
 def some_batch(count, seed):

@@ -93,13 +93,14 @@ def attention_imbalance_rate(cosines: Mapping[str, Tensor]) -> Tensor:
     """RollingQ's AIR: how much nearer the queries are to the keys of one modality than to those of another.
 
     Of two modalities it is the mean of the cosine of the first less that of the second, from -2 to 2,
-    positive where the first is favoured. Of more it is the largest of the mean cosines less the smallest.
+    positive where the first is favoured. Of more it is the largest of the mean cosines less the smallest, of
+    those modalities that any row has.
 
     Args:
         cosines: Modality name -> `key_cosine` of each row ``[B]``; NaN in rows that lack the modality.
 
     Returns:
-        A scalar; NaN where no row has both of two.
+        A scalar; NaN where no row has both of two, or fewer than two of more are there.
 
     Example:
         >>> attention_imbalance_rate({"audio": torch.tensor([0.5, 0.25]), "video": torch.tensor([0.0, 0.25])})
@@ -109,4 +110,6 @@ def attention_imbalance_rate(cosines: Mapping[str, Tensor]) -> Tensor:
         first, second = cosines.values()
         return torch.nanmean(first - second)
     means = torch.stack([torch.nanmean(one) for one in cosines.values()])
-    return torch.max(means) - torch.min(means)
+    known = ~means.isnan()
+    spread = means.masked_fill(~known, -torch.inf).max() - means.masked_fill(~known, torch.inf).min()
+    return torch.where(known.sum() > 1, spread, torch.nan)

@@ -249,11 +249,15 @@ def _read_after(
             readings.append(read(args, options))
 
     handle = module.register_forward_hook(hook, with_kwargs=True)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    # In evaluation, torch's own encoders would hand its layers nested tensors without their mask.
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         # What is compiled already would not see the hook.
         with torch.compiler.set_stance("force_eager"):
             yield readings
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         handle.remove()
 
 

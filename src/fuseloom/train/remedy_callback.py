@@ -99,6 +99,8 @@ class RemedyCallback(Callback):
                 "module must be the one that the remedy was prepared for, got another. Make a callback and a "
                 "remedy for each."
             )
+        if module._modules.get(_NAME, self.remedy) is not self.remedy:
+            raise OptionError("callbacks must hold one RemedyCallback, got two. One remedy trains a model.")
         module.add_module(_NAME, self.remedy)
         self.remedy.group = all_processes(trainer) if stage == "fit" else None
 

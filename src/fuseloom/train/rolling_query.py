@@ -25,7 +25,7 @@ __all__ = ["Decision", "Heads", "MeanReading", "Roll", "RollingQuery"]
 Heads = Literal["shared", "each"]
 """``shared``: all heads are one query, with one imbalance rate and one rotation, as in the paper; ``each``:
 every head has its own."""
-Decision = Literal["rotated", "balanced", "waiting", "cooling down", "enough", "no direction"]
+Decision = Literal["rotated", "balanced", "waiting", "cooling down", "enough", "no direction", "unknown"]
 """``balanced``: no rate above beta; ``waiting``: for patience; ``enough``: as many rotations as wanted;
 ``no direction``: the shares of the modalities' keys cancel out."""
 
@@ -214,7 +214,9 @@ class RollingQuery:
     def _reading(self, model: nn.Module) -> Iterator[None]:
         with self.find(model).reading() as readings:
             yield
-        self._watched += [self._cosines(reading) for reading in readings]
+        if readings:  # of several passes, such as those of a remedy that hides modalities, the whole one
+            found = [self._cosines(reading) for reading in readings]
+            self._watched.append(min(found, key=_count_missing))
         self._watched = self._watched[-self.window :]
 
     def end_epoch(self, model: nn.Module, passes: Iterable[object]) -> Roll:
@@ -235,9 +237,8 @@ class RollingQuery:
         rates, cosines = self._measured()
         due = rates.abs() > self.beta
         shown = {name: value.tolist() for name, value in cosines.items()}
-        roll = Roll(
-            epoch=len(self.log), rates=rates.tolist(), cosines=shown, decision=self._decision(attention, due)
-        )
+        decision = self._decision(attention, due, unknown=bool(rates.isnan().any()))
+        roll = Roll(epoch=len(self.log), rates=rates.tolist(), cosines=shown, decision=decision)
         if roll.decision == "rotated":
             mean = self._mean_reading(model, attention, passes)
             roll = self._turn(attention, mean, cosines, due=due, roll=roll)
@@ -258,9 +259,10 @@ class RollingQuery:
         def after_epoch(model: nn.Module) -> Roll:
             places = range(0, len(rows), batch_size)
             passes = [partial(_run, model, rows, slice(start, start + batch_size)) for start in places]
-            with _evaluating(model), self._reading(model):
+            with _evaluating(model):
                 for run in passes[-self.window :]:
-                    run()
+                    with self._reading(model):
+                        run()
             return self.end_epoch(model, (run() for run in passes))
 
         return after_epoch
@@ -304,13 +306,13 @@ class RollingQuery:
         rates = [attention_imbalance_rate({name: rows[name][:, head] for name in rows}) for head in heads]
         return torch.stack(rates), {name: value.nanmean(0) for name, value in rows.items()}
 
-    def _decision(self, attention: ClassAttention, due: Tensor) -> Decision:
+    def _decision(self, attention: ClassAttention, due: Tensor, *, unknown: bool) -> Decision:
         rotation = attention.rotation
         assert rotation is not None
         if len(rotation) >= self.max_rotations:
             return "enough"
         if not due.any():
-            return "balanced"
+            return "unknown" if unknown else "balanced"
         since = [roll.decision for roll in reversed(self.log)]
         if "rotated" in since and since.index("rotated") < self.cooldown:
             return "cooling down"
@@ -359,6 +361,11 @@ class RollingQuery:
 
 def _run(model: nn.Module, rows: Batch | Selection, places: slice) -> Tensor:
     return apply_model(model, rows.take(places).to(next(model.parameters()).device))
+
+
+def _count_missing(cosines: Mapping[str, Tensor]) -> int:
+    """In how many places rows lack a modality."""
+    return sum(int(one.isnan().sum()) for one in cosines.values())
 
 
 @contextmanager

@@ -186,3 +186,10 @@ def test_what_a_remedy_needs_is_asked_for_when_it_is_built(problem):
     with pytest.raises(OptionError, match=r"must have encoders to train, got none for \['audio'\]\. Give"):
         Remedied(frozen, claiming(needs=("encoders",)), given.task)
     Remedied(frozen, claiming(needs=("classes",)), given.task)
+
+
+def test_a_model_has_one_remedy(problem):
+    made = problem(2)
+    once = Remedied(made.build(), Noting(), made.task)
+    with pytest.raises(OptionError, match="model must have no remedy yet"):
+        Remedied(once, Noting(), made.task)

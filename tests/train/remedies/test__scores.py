@@ -91,7 +91,18 @@ def test_of_three_it_is_the_mean_over_the_others_whatever_their_order():
         assert {name: pytest.approx(ratio.item()) for name, ratio in ratios.items()} == wanted
 
 
-def test_ratios_to_nothing_stay_finite_or_count_as_ahead():
-    ratios = score_ratios({"text": torch.tensor(0.0), "audio": torch.tensor(0.0)})
-    assert all(ratio == 0 for ratio in ratios.values())
-    assert score_ratios({"text": torch.tensor(0.5), "audio": torch.tensor(0.0)})["text"] > 1
+def test_a_modality_that_no_row_has_moves_no_ratio():
+    scores = {"a": torch.tensor(3.0), "v": torch.tensor(1.5), "t": torch.tensor(0.0)}
+    assert {name: ratio.item() for name, ratio in score_ratios(scores).items()} == {
+        "a": 2.0,
+        "v": 0.5,
+        "t": 1.0,
+    }
+    for alone_there in (
+        {"a": torch.tensor(0.4), "v": torch.tensor(0.0)},
+        dict.fromkeys("av", torch.tensor(0.0)),
+    ):
+        assert {name: ratio.item() for name, ratio in score_ratios(alone_there).items()} == {
+            "a": 1.0,
+            "v": 1.0,
+        }

@@ -205,8 +205,8 @@ def test_options_that_are_not_positive_are_refused(option, value):
 
 def test_the_share_is_stretched_to_the_epochs_that_the_run_has_planned() -> None:
     remedy = LFM()
-    remedy.start_epoch(None, Course(epoch=0, num_steps=1, num_epochs=20))  # type: ignore[arg-type]
+    remedy.plan(Course(epoch=0, num_steps=1, num_epochs=20))
     assert remedy.share(10).item() == pytest.approx(fitted_share(100))
-    remedy.start_epoch(None, Course(epoch=0, num_steps=1))  # type: ignore[arg-type]
+    remedy.plan(Course(epoch=0, num_steps=1))
     assert remedy.share(10).item() == pytest.approx(fitted_share(10))
     assert LFM(epochs=40).share(10).item() == pytest.approx(fitted_share(50))

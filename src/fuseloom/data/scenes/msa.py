@@ -1,10 +1,10 @@
 """The set ``scenes-msa``: texts and pictures that are positive, neutral or negative, each by itself.
 
-The text says it in an adjective, which ``never`` turns round, or says nothing of the kind, always in two words
-of which there are as many of each length. The picture says it by one thing whose kind has a mood: three families have a positive, a neutral and a negative kind each, in an
-order such that neither family nor colour tells the mood. The sentiment of the pair is what the field makes of
-two labels: that of both, or of the one that is not neutral; pairs of positive and negative are written, and
-left out by readers.
+The text says it in an adjective, which ``never`` turns round, or says nothing of the kind, always in two
+words of the same lengths. The picture says it by one thing whose kind has a mood: three families have a
+positive, a neutral and a negative kind each, in an order such that neither family nor colour tells the mood.
+The sentiment of the pair is what the field makes of two labels: that of both, or of the one that is not
+neutral; pairs of positive and negative are written, and left out by readers.
 """
 
 import json

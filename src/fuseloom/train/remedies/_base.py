@@ -99,6 +99,9 @@ class Remedy(nn.Module, ABC):
     def before_step(self, view: ModalityView) -> None:
         """Change the encoders' gradients; they are those of the step, of all processes and unscaled."""
 
+    def plan(self, course: Course) -> None:
+        """Learn how long the run is, at the start of an epoch and where a run goes on in one."""
+
     def start_epoch(self, view: ModalityView, course: Course) -> None:
         """Look at rows, or try something out."""
 
@@ -132,7 +135,8 @@ class Remedied(nn.Module):
         model = remedied.released()
 
     Gradients of several batches may accumulate before ``before_step``. Under automatic mixed precision call
-    ``loss`` inside ``autocast`` and unscale the gradients before ``before_step``. Nothing is hooked into the
+    ``loss`` inside ``autocast``, tell it the scale of its gradients (``scale=scaler.get_scale()``, which
+    ``mmpareto`` needs) and unscale them before ``before_step``. Nothing is hooked into the
     model; `finished` gives what predicts meanwhile: the model itself, wherever the remedy lets it be.
 
     Args:
@@ -159,6 +163,8 @@ class Remedied(nn.Module):
         group: Group | None = None,
     ) -> None:
         super().__init__()
+        if any(isinstance(part, Remedied) for part in model.modules()):
+            raise OptionError("model must have no remedy yet, got one that has. One remedy trains a model.")
         self.model, self.remedy, self.task, self.group = model, remedy, task, group
         self.view = view if view is not None else view_of(model)
         _check(remedy, self.view, task)
@@ -218,6 +224,7 @@ class Remedied(nn.Module):
     def resume_epoch(self, course: Course, step: int) -> None:
         """Go on with an epoch that has begun in a run before; ``step`` is the next, from 0."""
         self._course, self._step = course, step
+        self.remedy.plan(course)
 
     def end_epoch(self) -> None:
         """End the epoch that has begun."""

@@ -13,15 +13,21 @@ __all__ = ["ScoreSums", "score_ratios"]
 def score_ratios(scores: dict[str, Tensor]) -> dict[str, Tensor]:
     """Modality -> by how much its score exceeds the others': the mean of its ratios to each of them.
 
-    Of two modalities it is the ratio of the OGM paper, and one is the inverse of the other.
+    Of two modalities it is the ratio of the OGM paper, and one is the inverse of the other. A score of zero
+    is that of a modality that no row has: its ratio is 1, and it counts in no other's.
 
     Example:
         >>> {m: r.item() for m, r in score_ratios({"a": torch.tensor(3.0), "v": torch.tensor(1.5)}).items()}
         {'a': 2.0, 'v': 0.5}
     """
-    tiny = torch.finfo(torch.float32).tiny
-    others = {name: [value for other, value in scores.items() if other != name] for name in scores}
-    return {name: (scores[name] / torch.stack(others[name]).clamp(min=tiny)).mean() for name in scores}
+    return {name: _ratio(own, [v for o, v in scores.items() if o != name]) for name, own in scores.items()}
+
+
+def _ratio(own: Tensor, others: list[Tensor]) -> Tensor:
+    other = torch.stack(others)
+    there = (other > 0) & (own > 0)
+    ratios = torch.where(there, own / other.clamp(min=torch.finfo(torch.float32).tiny), 0.0)
+    return torch.where(there.any(), ratios.sum() / there.sum().clamp(min=1), 1.0)
 
 
 class ScoreSums:

@@ -157,6 +157,10 @@ class LFM(Remedy):
         ]
         return torch.stack(pairs).mean()
 
+    def plan(self, course: Course) -> None:
+        """Over how many epochs the share moves."""
+        self._planned = course.num_epochs or _FITTED_EPOCHS
+
     def start_epoch(self, view: ModalityView, course: Course) -> None:
         """Move the share, if it is learnt.
 
@@ -164,7 +168,6 @@ class LFM(Remedy):
             OptionError: there are no validation rows to learn it from.
             DataError: they are none.
         """
-        self._planned = course.num_epochs or _FITTED_EPOCHS
         if not self.learned:
             return
         if course.valid is None:

@@ -91,7 +91,8 @@ class ReconBoost(Remedy):
         needs=("classes", "encoders", "equal widths"),
         paper="ReconBoost, ICML 2024",
         code="https://github.com/huacong/ReconBoost",
-        differs="Turns pass with every batch, not every four epochs; the head is linear; and the term that "
+        differs="Turns pass with every batch, not every four epochs; the head is linear; the learnt rate of "
+        "the sum of outputs begins at 1, there at 0.01 (boost_rate); and the term that "
         "consolidates what the modality before has learnt has a gradient, where the official code detaches "
         "both its sides, so that it does nothing (consolidate=0).",
     )
