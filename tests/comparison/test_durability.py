@@ -235,8 +235,9 @@ def test_ctrl_c_leaves_a_report_of_what_is_finished(dataset, tmp_path, monkeypat
         signal.signal(signal.SIGTERM, before)
     partial = from_json((tmp_path / "report.json").read_text())
     names = {entry.name for entry in partial.entries}
-    assert {"a", "b", "sum", "logistic regression"} <= names
-    assert len(names) < 6
+    # Two runs are missing, of one candidate or of two: which, the two workers' speed decides.
+    assert "logistic regression" in names
+    assert 3 <= len(names & {"a", "b", "sum", "concat", "mean"}) <= 4
     assert partial.recommendation.sentence.startswith("Stopped after 8 of 10 runs; run the same command")
     assert "Stopped after 8 of 10 runs" in " ".join(leaderboard_text(partial).split())
     assert "Stopped after 8 of 10 runs" in (tmp_path / "report.html").read_text()
