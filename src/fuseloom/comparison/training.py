@@ -36,8 +36,7 @@ class Trained:
     valid_loss: tuple[tuple[float, ...], ...]
     curves: tuple[tuple[Curve, ...], ...]
     imbalance: tuple[tuple[tuple[float, ...], ...], ...]
-    """Of watched candidates the imbalance rate after each of the last epochs, those that this run still had
-    where another began it; of others nothing."""
+    """Of watched candidates the imbalance rate after each epoch; of others nothing."""
     train_s: tuple[float, ...]
     """Of all runs."""
     memory_mb: float
@@ -188,12 +187,17 @@ def _state_file(search: Job) -> Path:
 def _final_jobs(
     one: Sequence[Candidate], lr: float, config: CompareConfig, folder: RunFolder
 ) -> list[list[Job]]:
-    """For each fold a job per seed; that of seed 0 goes on from the search, where there was one."""
+    """For each fold a job per seed.
+
+    That of seed 0 goes on from the search, where there was one and it is not watched from its first epoch on.
+    """
     jobs = [
         [_job(candidate.role, candidate, config.fit(lr, seed), folder, fold) for seed in range(config.seeds)]
         for fold, candidate in enumerate(one)
     ]
     for fold, candidate in enumerate(one):
+        if candidate.watched:
+            continue
         search = _search(candidate, lr, config, folder, fold)
         jobs[fold][0] = replace(jobs[fold][0], state_file=search.state_file)
     return jobs
