@@ -11,6 +11,7 @@ from fuseloom.merge.attention_pool import AttentionPool
 from fuseloom.nn.rotation import Rotation
 from fuseloom.train.class_adapters import adapt, find_class_attention
 from fuseloom.train.class_attention import ClassAttention
+from fuseloom.train.rolling_query import RollingQuery
 
 TOKENS = {"text": slice(1, 4), "image": slice(4, None)}
 KEPT = torch.tensor([[1] * 7, [1, 1, 0, 0, 1, 1, 0], [1, 0, 0, 0, 1, 1, 1]]).bool()
@@ -238,3 +239,19 @@ def test_the_fused_kernel_of_a_layer_in_evaluation_turns_too_and_is_read():
     torch.testing.assert_close(fused, layer(x), rtol=1e-4, atol=1e-5)
     assert not fused.allclose(plain)
     assert len(readings) == 1
+
+
+def test_a_stack_of_torch_with_padding_is_read_in_evaluation():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+    stack = nn.TransformerEncoder(layer, 2)
+    tokens = {"audio": slice(1, 4), "video": slice(4, None)}
+    rolling = RollingQuery(find=lambda model: adapt(model.layers[-1].self_attn, tokens), rho=2.0)
+    rolling.attach(stack)
+    x, padding = torch.randn(6, 9, 8), torch.zeros(6, 9).bool()
+    padding[:, 7:] = True
+    with rolling.watching(stack, 0, 1):
+        stack(x, src_key_padding_mask=padding)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    roll = rolling.end_epoch(stack, (stack(x, src_key_padding_mask=padding) for _ in range(1)))
+    assert roll.decision == "rotated"
+    assert torch.backends.mha.get_fastpath_enabled() == fast

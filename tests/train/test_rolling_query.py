@@ -457,22 +457,6 @@ def test_the_last_layer_of_a_transformer_of_torch_is_turned():
     assert not model(x).allclose(before)
 
 
-def test_a_stack_of_torch_with_padding_is_read_in_evaluation():
-    layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
-    stack = nn.TransformerEncoder(layer, 2)
-    tokens = {"audio": slice(1, 4), "video": slice(4, None)}
-    rolling = RollingQuery(find=lambda model: adapt(model.layers[-1].self_attn, tokens), rho=2.0)
-    rolling.attach(stack)
-    x, padding = torch.randn(6, 9, 8), torch.zeros(6, 9).bool()
-    padding[:, 7:] = True
-    with rolling.watching(stack, 0, 1):
-        stack(x, src_key_padding_mask=padding)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    roll = rolling.end_epoch(stack, (stack(x, src_key_padding_mask=padding) for _ in range(1)))
-    assert roll.decision == "rotated"
-    assert torch.backends.mha.get_fastpath_enabled() == fast
-
-
 def some_batch(count, seed):
     generator = torch.Generator().manual_seed(seed)
     inputs = {name: torch.randn(count, width, generator=generator) for name, width in DIMS.items()}
