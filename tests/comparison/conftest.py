@@ -29,6 +29,23 @@ def small():
 
 
 @pytest.fixture
+def small_muse():
+    """Options of MuSE for a run of a second."""
+    return {
+        "num_layers": 2,
+        "mu": 0,
+        "eta": 2,
+        "num_heads": 2,
+        "hidden": 16,
+        "caption_width": 8,
+        "picture_size": 8,
+        "painter_blocks": 1,
+        "painter_filters": 4,
+        "painter_mixtures": 1,
+    }
+
+
+@pytest.fixture
 def dataset(product_rows):
     rows, target = product_rows
     return load(rows, target=target)

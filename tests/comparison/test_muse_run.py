@@ -19,19 +19,6 @@ from fuseloom.models.systems.muse import MuseSystem
 from fuseloom.train.recipe import read_recipe
 from fuseloom.train.saved import SavedModel
 
-SMALL = {
-    "num_layers": 2,
-    "mu": 0,
-    "eta": 2,
-    "num_heads": 2,
-    "hidden": 16,
-    "caption_width": 8,
-    "picture_size": 8,
-    "painter_blocks": 1,
-    "painter_filters": 4,
-    "painter_mixtures": 1,
-}
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -40,14 +27,15 @@ def folder(tmp_path_factory):
     return path
 
 
-def recipe(folder, *more):
-    options = json.dumps({"muse": SMALL})
+@pytest.fixture
+def recipe(folder, small_muse):
+    options = json.dumps({"muse": small_muse})
     given = [f"data.source={folder}", "model.fusion=muse", f"model.options={options}", "model.dim=8"]
-    return read_recipe(None, [*given, "fit.max_epochs=2", "fit.batch_size=12", *more])
+    return read_recipe(None, [*given, "fit.max_epochs=2", "fit.batch_size=12"])
 
 
-def test_a_run_saves_a_model_without_decoders_that_predicts(folder, tmp_path):
-    result = run_recipe(recipe(folder), tmp_path)
+def test_a_run_saves_a_model_without_decoders_that_predicts(recipe, folder, tmp_path):
+    result = run_recipe(recipe, tmp_path)
     assert 0 <= result.scores["test"]["span_f1"] <= 1
     with safe_open(tmp_path / "model" / "model.safetensors", "pt") as held:
         weights = list(held.keys())
@@ -108,7 +96,7 @@ def small_models(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["muse-twitter17", "muse-mvsa-single"])
-def test_a_published_recipe_trains_with_models_of_ones_own(folder, small_models, tmp_path, name):
+def test_a_published_recipe_trains_with_models_of_ones_own(folder, small_models, small_muse, tmp_path, name):
     data = folder
     if "mvsa" in name:
         data = tmp_path / "msa"
@@ -124,7 +112,7 @@ def test_a_published_recipe_trains_with_models_of_ones_own(folder, small_models,
     settings = {
         "data.source": str(data),
         "model.encoders": encoders,
-        "model.options": {"muse": options | SMALL},
+        "model.options": {"muse": options | small_muse},
     }
     given = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     small = [

@@ -12,18 +12,6 @@ from fuseloom.train.recipe import read_recipe
 
 BOTH = "watch=[shared-space, gradient-norms]"
 ALL = "watch=[shared-space, gradient-norms, costs]"
-SMALL_MUSE = {
-    "num_layers": 2,
-    "mu": 0,
-    "eta": 2,
-    "num_heads": 2,
-    "hidden": 16,
-    "caption_width": 8,
-    "picture_size": 8,
-    "painter_blocks": 1,
-    "painter_filters": 4,
-    "painter_mixtures": 1,
-}
 
 
 class KilledError(Exception):
@@ -97,9 +85,9 @@ def test_a_model_that_diverged_is_trained_on_with_nothing_seen(tmp_path):
     assert result.watched["gradient-norms"][-1]["top: task"] is None
 
 
-def test_each_decoder_of_muse_pulls_at_the_encoder_that_it_reads(tmp_path):
+def test_each_decoder_of_muse_pulls_at_the_encoder_that_it_reads(tmp_path, small_muse):
     write_ner_scenes(tmp_path / "scenes", sentences={"train": 12, "valid": 4, "test": 4})
-    options = json.dumps({"muse": SMALL_MUSE})
+    options = json.dumps({"muse": small_muse})
     given = [f"data.source={tmp_path / 'scenes'}", "model.fusion=muse", f"model.options={options}"]
     quick = ["model.dim=8", "fit.max_epochs=1", "fit.batch_size=12", "watch=[gradient-norms]"]
     (seen,) = run_recipe(read_recipe(None, [*given, *quick]), tmp_path / "run").watched["gradient-norms"]

@@ -99,7 +99,7 @@ def image_tokens():
 
 
 def image_small_things():
-    return images(3, norm="instance", places=True, stride=2)
+    return images(3, norm="batch", places=True, stride=2)
 
 
 def image_patches():

@@ -25,7 +25,7 @@ def left_or_right(count):
     return pixels, label
 
 
-SMALL_THINGS = {"norm": "instance", "places": True}
+SMALL_THINGS = {"norm": "batch", "places": True}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_patches_tell_where_they_stand_and_nothing_of_their_neighbours():
 
 def test_cells_of_one_colour_differ_by_their_places_alone():
     def middle(**options):
-        encoder = ImageEncoder(1, dim=16, norm="instance", output="map", **options).eval()
+        encoder = ImageEncoder(1, dim=16, norm="batch", output="map", **options).eval()
         cells, _ = encoder(torch.full((1, 1, 48, 48), 200, dtype=torch.uint8))
         inner = cells[0, :, 4:8, 4:8].flatten(1).T  # no border is in their sight
         return (torch.cdist(inner, inner) + 9 * torch.eye(16)).min()
@@ -137,8 +137,8 @@ def test_what_cannot_be_is_refused():
         ImageEncoder(3, body="vgg")
     with pytest.raises(OptionError, match="output must be 'pooled', 'tokens' or 'map', got 'grid'"):
         ImageEncoder(3, output="grid")
-    with pytest.raises(OptionError, match="norm must be 'group' or 'instance', got 'batch'"):
-        ImageEncoder(3, norm="batch")
+    with pytest.raises(OptionError, match="norm must be 'group' or 'batch', got 'layer'"):
+        ImageEncoder(3, norm="layer")
     with pytest.raises(OptionError, match="stride and patch must be at least 1, got 1 and 0"):
         ImageEncoder(3, patch=0)
     with pytest.raises(ModalityError, match=r"must have shape \[B, 1, H, W\] .* got \(2, 3, 8, 8\)"):

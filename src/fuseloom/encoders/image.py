@@ -12,32 +12,31 @@ from fuseloom.encoders._ends import check_choice, make_end
 from fuseloom.encoders._maps import map_stages, map_widths
 from fuseloom.encoders._shapes import check_shape
 from fuseloom.errors import OptionError
-from fuseloom.nn import MaskedGroupNorm, MaskedInstanceNorm, SinusoidalPositions, shorten_mask
+from fuseloom.nn import MaskedBatchNorm, MaskedGroupNorm, SinusoidalPositions, shorten_mask
 from fuseloom.part import zero_masked
 from fuseloom.registry import register
 
 __all__ = ["ImageEncoder"]
 
 _HALF = 127.5
-_NORMS: Mapping[str, Callable[[int], nn.Module]] = {"group": MaskedGroupNorm, "instance": MaskedInstanceNorm}
+_NORMS: Mapping[str, Callable[[int], nn.Module]] = {"group": MaskedGroupNorm, "batch": MaskedBatchNorm}
 
 
 @register("image")
 class ImageEncoder(Encoder):
     """A residual network of nine convolutions, or patches with their place, from pixels; no download.
 
-    The body ``resnet`` has three stages that halve the sides (the first by ``stride``) and widen to ``dim``;
-    its norms keep no statistics, so an absent image cannot spoil them. ``patch`` maps squares of pixels to
-    tokens, adds where they stand, and does nothing else, so that a fusion may start on raw patches. Sides
-    that the stride or patch does not divide are padded with mid-grey.
+    The body ``resnet`` has three stages that halve the sides (the first by ``stride``) and widen to ``dim``.
+    ``patch`` maps squares of pixels to tokens, adds where they stand, and does nothing else, so that a fusion
+    may start on raw patches. Sides that the stride or patch does not divide are padded with mid-grey.
 
     Args:
         channels: 1 for grey, 3 for colour.
         dim: Width of the stream.
         body: ``resnet`` or ``patch``.
         stride: Of the first convolution of ``resnet``; 4 suits photographs.
-        norm: Of ``resnet``: ``group`` of channels, or ``instance``, each channel by itself, which also ends
-            the last block. The latter learns small things sooner.
+        norm: Of ``resnet``: a ``group`` of channels in each picture, or a channel over the ``batch``,
+            which keeps statistics, also ends the last block, and learns small things far sooner.
         places: Whether the cells of ``resnet`` tell where they stand, as patches do.
         patch: Side of a square of ``patch``, in pixels.
         output: ``pooled``, mean and maximum over the picture in one vector; ``tokens``; or ``map``.
@@ -63,21 +62,21 @@ class ImageEncoder(Encoder):
         dim: int = 64,
         body: Literal["resnet", "patch"] = "resnet",
         stride: int = 1,
-        norm: Literal["group", "instance"] = "group",
+        norm: Literal["group", "batch"] = "group",
         places: bool = False,
         patch: int = 8,
         output: Literal["pooled", "tokens", "map"] = "pooled",
         dropout: float = 0.2,
     ) -> None:
         check_choice("body", body, ("resnet", "patch"))
-        check_choice("norm", norm, ("group", "instance"))
+        check_choice("norm", norm, tuple(_NORMS))
         check_choice("output", output, ("pooled", "tokens", "map"))
         if min(stride, patch) < 1:
             raise OptionError(f"stride and patch must be at least 1, got {stride} and {patch}.")
         widths = map_widths(dim) if body == "resnet" else (dim,)
         if body == "resnet":
             stages = map_stages(channels, dim, stride=stride, norm=_NORMS[norm])
-            if norm == "instance":
+            if norm == "batch":
                 stages[-1] = _Normed(stages[-1], dim)
             if places:
                 stages[-1] = _Placed(stages[-1])
@@ -111,7 +110,7 @@ class _Normed(nn.Module):
 
     def __init__(self, stage: nn.Module, dim: int) -> None:
         super().__init__()
-        self.stage, self.norm = stage, MaskedInstanceNorm(dim)
+        self.stage, self.norm = stage, MaskedBatchNorm(dim)
 
     def forward(self, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         value, mask = self.stage(value, mask)
