@@ -35,13 +35,16 @@ Exit status:
   status          the exit status
   counts          {ok, failed, unknown}
   missing         required kinds without a passing case
-  cases           a list of {path, kind, status, reason, checks, worst, idle}:
+  cases           a list of {path, kind, status, reason, checks, worst, idle, rounded}:
                   checks  {name, error, allowed, wrong, of, problem} of each
                           tensor, where it is furthest beyond what is allowed;
                           an infinite error is null
                   worst   name of the tensor closest to its limit or furthest
                           beyond it, or null
                   idle    weights that cannot influence any tensor of the case
+                  rounded tensors that missed the tolerance of the case in values
+                          that sums nearly cancel in, and were held against the
+                          rounding of single precision, in all their values
 """
 
 
@@ -91,8 +94,14 @@ def _line(case: "CaseResult") -> str:
 def _detail(case: "CaseResult") -> str:
     if (worst := case.worst) is None:
         return ""
-    many = f"{len(case.checks)} tensors, worst {worst.name}: {worst.error:.2g} of {worst.allowed:.2g} allowed"
-    return f"{many}; without influence: {', '.join(case.idle)}" if case.idle else many
+    said = [
+        f"{len(case.checks)} tensors, worst {worst.name}: {worst.error:.2g} of {worst.allowed:.2g} allowed"
+    ]
+    if case.rounded:
+        said.append(f"held against rounding: {len(case.rounded)}")
+    if case.idle:
+        said.append(f"without influence: {', '.join(case.idle)}")
+    return "; ".join(said)
 
 
 def _summary(verification: "Verification") -> str:

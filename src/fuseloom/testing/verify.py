@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fuseloom.errors import FuseloomError, OptionError
 from fuseloom.testing.goldens import RUNNERS, GoldenCase, Runner, Tolerance, read_case
+from fuseloom.testing.goldens._rounding import allowed_by_rounding
 
 __all__ = [
     "CaseResult",
@@ -57,6 +58,8 @@ class CaseResult:
     checks: tuple[TensorCheck, ...] = ()
     idle: tuple[str, ...] = ()
     """Weights of the case that cannot influence any of its tensors in its mode."""
+    rounded: tuple[str, ...] = ()
+    """Tensors that missed the tolerance of the case and were held against rounding instead."""
 
     @property
     def worst(self) -> TensorCheck | None:
@@ -161,6 +164,8 @@ def _verified(case: GoldenCase, runner: Runner) -> CaseResult:
     unread = [f"weight.{n}" for n in given.weights.unread] + [f"input.{n}" for n in given.inputs.unread]
     shared = [name for name in case.expected if name in returned]
     checks = tuple(_checked(case, runner, name, returned[name]) for name in shared)
+    held = _held_against_rounding(case, runner, returned, checks)
+    checks = tuple(held.get(check.name, check) for check in checks)
     problems = [
         *_listed("stored but not used", unread),
         *_listed("stored but not computed", case.expected.keys() - returned.keys()),
@@ -176,6 +181,7 @@ def _verified(case: GoldenCase, runner: Runner) -> CaseResult:
         reason="; ".join(problems),
         checks=checks,
         idle=_idle(case, runner),
+        rounded=tuple(held),
     )
 
 
@@ -184,6 +190,28 @@ def _checked(case: GoldenCase, runner: Runner, name: str, actual: Tensor) -> Ten
     if ours.shape == stored.shape:
         ours, stored = (runner.determined(case, name, value) for value in (ours, stored))
     return check_tensor(name, ours, stored, runner.tolerance(case, name))
+
+
+def _held_against_rounding(
+    case: GoldenCase, runner: Runner, returned: Mapping[str, Tensor], checks: Iterable[TensorCheck]
+) -> dict[str, TensorCheck]:
+    """The tensors in which sums cancel and that missed, each with all its values held against rounding.
+
+    Where rounding would allow more than the case does at the tensor's largest value, this is the limit.
+    """
+    missed = [
+        check.name for check in checks if check.problem and case.expected[check.name].is_floating_point()
+    ]
+    names = [n for n in missed if any(fnmatchcase(n, pattern) for pattern in runner.cancelling)]
+    if not names:
+        return {}
+    held = {}
+    for name, rounding in allowed_by_rounding(case, runner, names).items():
+        stored = case.expected[name]
+        most = float(runner.tolerance(case, name).allowed(stored.double().abs()).max())
+        tolerance = Tolerance(atol=min(rounding, most))
+        held[name] = check_tensor(name, returned[name], stored, tolerance)
+    return held
 
 
 def _outputs(returned: Mapping[str, Tensor]) -> set[str]:

@@ -27,8 +27,6 @@ only, a mask whose ones are ones still where they are altered, a bias that a sof
 of batches."""
 OUTSIDE = {"muse/mner_dataset_stats", "rollingq/full_mbt", "rollingq/full_sum", "rollingq/ogm_ge_bb"}
 """Kinds without a case here, as a system has 1.4 MB at most, or as data are needed: see `goldens_dir`."""
-INEXACT = {"muse/ct"}
-"""Kinds with stored values of which no more than rounding is left; `test_muse` says what is known of them."""
 
 
 def some_of(names: list[str]) -> list[str]:
@@ -68,7 +66,7 @@ def test_official_tensors_are_reproduced(case: Path) -> None:
     assert {check.name for check in result.checks} >= expected
 
 
-@pytest.mark.parametrize("kind", sorted(RUNNERS.keys() - INEXACT))
+@pytest.mark.parametrize("kind", sorted(RUNNERS))
 def test_official_tensors_of_all_cases_are_reproduced(goldens_dir: Path, kind: str) -> None:
     cases = [case for case in find_cases([goldens_dir / kind.split("/")[0]]) if kind_of(case) == kind]
     assert cases

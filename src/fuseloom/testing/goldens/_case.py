@@ -186,6 +186,9 @@ class Runner:
             tolerance of the case.
         invariants: Pattern of names -> from a case, a name and the tensor, stored or ours, to what of it the
             method determines; where values besides are a choice of the machine, this is compared instead.
+        cancelling: Patterns of names of tensors in which sums cancel, so that rounding may be most of some
+            values. One that misses the tolerance of its case passes if none of its values is further off than
+            rounding explains. The part must be able to run in double precision.
         states: Gives what the JSON of a case holds beside its tensors.
     """
 
@@ -193,6 +196,7 @@ class Runner:
     idle: Callable[[GoldenCase], tuple[str, ...]] = lambda _: ()
     accuracy: Mapping[str, Tolerance] = field(default_factory=dict)
     invariants: Mapping[str, Callable[[GoldenCase, str, Tensor], Tensor]] = field(default_factory=dict)
+    cancelling: tuple[str, ...] = ()
     states: Callable[[GoldenCase], Stated] = lambda _: Stated()
 
     def tolerance(self, case: GoldenCase, name: str) -> Tolerance:

@@ -20,7 +20,6 @@ from fuseloom.nn.crf_packing import unpack_chain
 from fuseloom.nn.crf_paths import best_path
 from fuseloom.nn.crf_sums import log_likelihood
 from fuseloom.testing.goldens._case import Given, Runner, Tolerance, leaf
-from fuseloom.testing.goldens.muse import StepByStep
 from fuseloom.types import Trace
 
 __all__ = ["RUNNERS"]
@@ -54,10 +53,9 @@ def _run(given: Given) -> dict[str, Tensor]:
         reads["positions"] = mask
     inputs = {"text": given.inputs["input_ids"], "image": given.inputs["image_raw"]}
     _check_segments(given.inputs["token_type_ids"])
-    with StepByStep():
-        outputs = functional_call(
-            model, convert_muse(weights), (inputs, {"text": mask}), {**reads, "trace": trace}
-        )
+    outputs = functional_call(
+        model, convert_muse(weights), (inputs, {"text": mask}), {**reads, "trace": trace}
+    )
     found, task = (_tagged if tags else _classified)(given, outputs)
     return found | _losses(given, trace, task, weights) | _decoded(given, seen) | _inside(given, seen, trace)
 
