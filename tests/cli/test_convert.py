@@ -181,4 +181,6 @@ def test_wrong_turns_are_answered(tmp_path, options, code, message):
 
 
 def test_converters_are_listed():
-    assert run("list", "--kind", "converter").stdout.startswith("mro  Multimodal residual optimisation")
+    lines = run("list", "--kind", "converter").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["mro", "muse"]
+    assert lines[0].startswith("mro   Multimodal residual optimisation")

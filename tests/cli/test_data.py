@@ -1,6 +1,8 @@
 """`fuseloom data`: read like `compare`, answered for people and for programs, with a status."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -78,6 +80,16 @@ def test_an_error_sets_the_status_and_is_listed_with_its_place(posts):
     assert "- posts.csv:42: the header has 4 fields, this row 3" in done.stdout
     (one,) = json.loads(run("check", posts, "--target", "y", "--json").stdout)["findings"]
     assert (one["severity"], one["kind"], one["count"]) == ("error", "unreadable", 1)
+
+
+@pytest.mark.parametrize(("more", "status"), [("", 0), ("\nonly,three,fields\n", 1)])
+def test_the_status_of_a_check_is_a_number_of_a_process(posts, more, status):
+    posts.write_text(posts.read_text(encoding="utf-8") + more, encoding="utf-8")
+    command = [sys.executable, "-m", "fuseloom", "data", "check", str(posts), "--target", "y"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == status
+    with pytest.raises(SystemExit) as ended:
+        fuseloom(command[3:], standalone_mode=False)
+    assert repr(ended.value.code) == str(status)
 
 
 def test_groups_and_splits_reach_the_checks(posts):

@@ -1,8 +1,9 @@
 """``fuseloom convert``: an official checkpoint becomes a model that the other verbs read."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,9 @@ Examples:
   $ fuseloom convert mro.pth models/mood --system mro --modality image --modality text --target valence
   $ fuseloom convert 7.pth models/intent --system mro --modality image --modality text --target intent \\
       --class provoke --class inform
+  $ fuseloom convert model_best.bin models/sentiment --system muse --modality text --modality image \\
+      --option language=bert-base-uncased/ --target sentiment \\
+      --class positive --class neutral --class negative
   $ fuseloom predict models/mood rows.npz"""
 )
 @click.argument("checkpoint", type=click.Path(path_type=Path))
@@ -39,6 +43,13 @@ Examples:
 @click.option(
     "--target", "targets", multiple=True, metavar="NAME", help="Column of the answer, or of each number."
 )
+@click.option(
+    "--option",
+    "options_told",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What no weight tells, of systems that have such.",
+)
 @click.option("--dry-run", is_flag=True, help="Print which weight becomes which, and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the model that OUT holds.")
 def convert(checkpoint: Path, out: Path, **options: object) -> None:
@@ -57,6 +68,7 @@ def convert(checkpoint: Path, out: Path, **options: object) -> None:
         modalities=_widths(_texts(options["modalities"])),
         classes=_texts(options["classes"]),
         targets=_texts(options["targets"]),
+        options=_values(_texts(options["options_told"])),
     )
     if options["dry_run"]:
         click.echo("\n".join(_mapping(done)))
@@ -80,6 +92,22 @@ def _widths(entries: tuple[str, ...]) -> dict[str, int | None]:
         if name in found:
             raise click.BadParameter(f"must name each modality once, got {name!r}.", param_hint="--modality")
         found[name] = int(width) if equals else None
+    return found
+
+
+def _values(entries: tuple[str, ...]) -> dict[str, Any]:
+    """Numbers as numbers, all else as text."""
+    found: dict[str, Any] = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not equals or name in found:
+            raise click.BadParameter(
+                f"must be NAME=VALUE, each name once, got {entry!r}.", param_hint="--option"
+            )
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
     return found
 
 

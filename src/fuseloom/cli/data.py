@@ -79,7 +79,8 @@ def _check(source: str | None, **options: Any) -> None:
     as_json, strict = options.pop("as_json"), options.pop("strict")
     result = checked(_read(source, options))
     click.echo(_as_json(result) if as_json else check_text(result))
-    sys.exit(result.count("error") > 0 or (strict and len(result.findings) > 0))
+    wrong = len(result.findings) if strict else result.count("error")
+    sys.exit(1 if wrong else 0)
 
 
 @data.command(

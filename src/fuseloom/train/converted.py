@@ -1,15 +1,16 @@
 """An official checkpoint as a saved model: every weight accounted for, or nothing is made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fuseloom.data import ModalitySpec, Schema
 from fuseloom.data.preprocessing import PREPROCESSORS
-from fuseloom.errors import DataError, OptionError
+from fuseloom.errors import DataError, OptionError, did_you_mean
 from fuseloom.models import build_model
 from fuseloom.models.checkpoint import read_checkpoint
 from fuseloom.models.converters import Converted, Converter, Piece
@@ -40,6 +41,7 @@ def convert_checkpoint(
     modalities: Mapping[str, int | None],
     classes: Sequence[str] = (),
     targets: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> Conversion:
     """Read an official checkpoint and make a model of it that predicts what the official one does.
 
@@ -49,11 +51,12 @@ def convert_checkpoint(
         modalities: Name -> width, or None where the weights tell it; in the official order.
         classes: Names of the outputs where they are classes, in their order.
         targets: Names of the outputs where they are numbers; or of the one column with the class.
+        options: What no weight tells, as the converter has it.
 
     Raises:
         DataError: weights are left over or missing, or their shapes do not fit together.
         ModalityError: the checkpoint was trained on other modalities.
-        OptionError: there are more or fewer outputs than names.
+        OptionError: there are more or fewer outputs than names, or the converter has no such option.
         RunError: the file cannot be read, or holds objects.
         UnknownNameError: there is no converter of that name.
 
@@ -68,7 +71,7 @@ def convert_checkpoint(
         >>> done.saved.model({"text": torch.ones(1, 3), "audio": torch.ones(1, 2)})
         tensor([[116.]], grad_fn=<AddBackward0>)
     """
-    converter: Converter = lookup(system, kind="converter")()
+    converter = _converter(system, options or {})
     state = read_checkpoint(path)
     found = converter.convert(state, modalities)
     task = _task(found.num_outputs, classes, targets)
@@ -88,6 +91,17 @@ def convert_checkpoint(
         summary=_model_card(path, converter, found, task),
     )
     return Conversion(saved=saved, pieces=found.pieces)
+
+
+def _converter(system: str, options: Mapping[str, Any]) -> Converter:
+    cls = lookup(system, kind="converter")
+    known = [one.name for one in fields(cls)] if is_dataclass(cls) else []
+    if unknown := sorted(options.keys() - set(known)):
+        raise OptionError(
+            f"{system!r} has no option {unknown[0]!r}, only {known}.{did_you_mean(unknown[0], known)}"
+        )
+    converter: Converter = cls(**options)
+    return converter
 
 
 def _task(outputs: int, classes: Sequence[str], targets: Sequence[str]) -> Task:

@@ -39,7 +39,7 @@ class Converter(ABC):
     """Reads the checkpoints of one published system.
 
     A subclass is final and is registered under its file's name; the first line of its docstring says which
-    system, the rest what it has to be told.
+    system, the rest what it has to be told. What no weight tells are its fields, if it is a dataclass.
     """
 
     kind: ClassVar[str] = "converter"
