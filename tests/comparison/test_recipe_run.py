@@ -48,6 +48,18 @@ def test_a_recipe_names_where_parts_stand_and_the_trunk(tmp_path):
         run_recipe(recipe("model.fusion=sum@early", "model.trunk=topp"), tmp_path / "other")
 
 
+def test_a_run_may_start_from_the_encoder_of_another(tmp_path):
+    told = []
+    run_recipe(recipe("data.modalities=[top]", "model.fusion=concat"), tmp_path / "first")
+    start = f"model.start.top={tmp_path / 'first'}"
+    again = recipe(start, "model.fusion=concat", "fit.lr=1e-12", "fit.max_epochs=1")
+    run_recipe(again, tmp_path / "second", progress=told.append)
+    assert [line for line in told if line.endswith(f"stages start from {tmp_path / 'first'}")]
+    first, second = (load_file(tmp_path / run / "model/model.safetensors") for run in ("first", "second"))
+    for name in (name for name in first if name.startswith("encoders.top.")):
+        np.testing.assert_allclose(first[name], second[name], atol=1e-6)
+
+
 def test_the_saved_model_scores_what_the_run_says(tmp_path):
     result = run_recipe(recipe(), tmp_path)
     saved = SavedModel.load(tmp_path / "model")

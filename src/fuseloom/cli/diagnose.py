@@ -57,7 +57,7 @@ def diagnose(  # noqa: PLR0913  an option each
     from fuseloom.report import diagnosis_text, to_json, write_diagnosis
     from fuseloom.train.saved import SavedModel
 
-    saved = SavedModel.load(model / "model" if (model / "model").is_dir() else model)
+    saved = SavedModel.of_run(model)
     dataset = read_rows(rows, saved.schema)
     for row in dataset.set_aside:
         click.echo(f"set aside {row.where}: {row.reason}", err=True)

@@ -28,7 +28,7 @@ def evaluate(model: Path, rows: str, as_json: bool) -> None:
     from fuseloom.data import read_rows
     from fuseloom.train.saved import SavedModel
 
-    saved = SavedModel.load(model / "model" if (model / "model").is_dir() else model)
+    saved = SavedModel.of_run(model)
     dataset = read_rows(rows, saved.schema)
     for row in dataset.set_aside:
         click.echo(f"set aside {row.where}: {row.reason}", err=True)

@@ -27,7 +27,7 @@ def predict(run: Path, rows: Path, out: Path | None) -> None:
     from fuseloom.train.predictions import predictions_csv
     from fuseloom.train.saved import SavedModel
 
-    saved = SavedModel.load(run / "model" if (run / "model").is_dir() else run)
+    saved = SavedModel.of_run(run)
     dataset = read_rows(str(rows), saved.schema)
     for row in dataset.set_aside:
         click.echo(f"set aside {row.where}: {row.reason}", err=True)

@@ -20,7 +20,7 @@ from fuseloom.data import Dataset, load, make_splits
 from fuseloom.data.dataset import Modality
 from fuseloom.data.preprocessing import Preprocessor, Store
 from fuseloom.errors import DataError, OptionError, did_you_mean
-from fuseloom.models import ModelConfig, build_model
+from fuseloom.models import FusionModel, ModelConfig, build_model
 from fuseloom.models.systems import named_system
 from fuseloom.registry import lookup
 from fuseloom.train.files import write_whole
@@ -31,6 +31,7 @@ from fuseloom.train.metrics import metrics_csv, metrics_lines
 from fuseloom.train.predictions import predictions_csv
 from fuseloom.train.recipe import DataSettings, Recipe, recipe_yaml
 from fuseloom.train.saved import SavedModel
+from fuseloom.train.starting import start_from
 from fuseloom.train.state import Progress
 from fuseloom.train.trainer import fit_with_trainer, is_first_process
 from fuseloom.train.windows import exact_predictions
@@ -216,8 +217,14 @@ def _fit(
         best = ", best so far" if progress.waited == 0 else ""
         say(f"epoch {progress.epoch}: training loss {learnt:.4f}, validation loss {valid:.4f}{score}{best}")
 
+    def built() -> FusionModel:
+        model = build_model(config, ready.task)
+        for line in start_from(model, recipe.model.start):
+            say(line)
+        return model
+
     model, told = fit_with_trainer(
-        lambda: build_model(config, ready.task),
+        built,
         train,
         valid,
         ready.task,

@@ -70,6 +70,8 @@ class ModelSettings:
     """What encodes given vectors: a small MLP, or nothing."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Part name -> its keyword options."""
+    start: Mapping[str, str] = field(default_factory=dict)
+    """Modality -> run folder or saved model from whose encoder of that modality training starts."""
 
 
 @dataclass(frozen=True, kw_only=True)

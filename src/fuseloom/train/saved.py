@@ -109,6 +109,16 @@ class SavedModel:
             summary=summary,
         )
 
+    @classmethod
+    def of_run(cls, folder: Path) -> Self:
+        """That of a run folder, or of the folder of a saved model itself.
+
+        Raises:
+            RunError: as for `load`.
+        """
+        inside = folder / "model"
+        return cls.load(inside if inside.is_dir() else folder)
+
     def _whole_config(self) -> ModelConfig:
         """A configuration that is built without reaching for anything that was pretrained."""
         encoders = {}
