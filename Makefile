@@ -92,6 +92,8 @@ bench-muse: $(STAMP) ## What MuSE costs whole, and its CRF, captioner and PixelC
 	@$(BIN)/python benchmarks/captioner.py --json benchmarks/results/captioner.json
 	@$(BIN)/python benchmarks/pixelcnn.py --json benchmarks/results/pixelcnn.json
 	@$(BIN)/python benchmarks/muse.py --json benchmarks/results/muse.json
+	@$(BIN)/python benchmarks/muse_profile.py --batch 4
+	@$(BIN)/python benchmarks/pages.py
 
 bench-interactions: $(STAMP) ## Which merges find information that only both modalities together hold
 	@$(BIN)/python benchmarks/interactions.py --set interactions-synergy --seeds 2 \

@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import indent
 
 import exchange_tables
+import muse_profile
 import remedy_tables
 import scenes_audit
 import tables
@@ -18,11 +19,12 @@ import tables
 __all__ = ["main", "renewed"]
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = (DOCS / "measured.md", DOCS / "remedies.md", DOCS / "generated-scenes.md")
+PAGES = tuple(DOCS / f"{page}.md" for page in ("measured", "remedies", "generated-scenes", "muse"))
 RESULTS = Path(__file__).parent / "results"
 _RENDER = {
     "cooperation": remedy_tables.render_costs,
     "exchange": exchange_tables.render,
+    "muse_profile": muse_profile.render,
     "remedies_av_digits": remedy_tables.render,
     "remedies_imbalanced": remedy_tables.render,
     "scenes_audit": scenes_audit.render,

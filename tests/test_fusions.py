@@ -69,7 +69,11 @@ CASES = {
         case("cls_exchange", theta=0.5, score="cosine", faithful=True),
     ],
     "concat": [case("concat"), case("concat", pool=None, aligned=True)],
-    "cross_attention": [case("cross_attention"), case("cross_attention", num_heads=2, dim=6)],
+    "cross_attention": [
+        case("cross_attention"),
+        case("cross_attention", num_heads=2, dim=6),
+        case("cross_attention", targets=("audio",)),
+    ],
     "dynamic": [
         case("dynamic"),
         case("dynamic", expert="low_rank", gate={"kind": "soft", "temperature": 0.5, "hidden": 9}),

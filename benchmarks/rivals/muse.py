@@ -1,6 +1,7 @@
 """MuSE whole, as its paper's code computes it: attention modules; exchange, captioner and CRF in loops."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 import torchcrf
@@ -14,6 +15,8 @@ from rivals._common import named_linear, under
 from rivals.cls import loop
 
 __all__ = ["PlainMuse", "PlainTransformer"]
+
+Exchanged = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Sequence[Tensor]]
 
 
 class PlainTransformer(nn.Module):
@@ -43,6 +46,8 @@ class PlainTransformer(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(_layer(dim, num_heads, hidden, dropout) for _ in range(num_layers))
         self.exchanging, self.theta = tuple(layers), theta
+        self.exchange: Exchanged = partial(loop, theta=theta)
+        """Of streams and their scores; another may take its place."""
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,7 +66,7 @@ class PlainTransformer(nn.Module):
             if exchanges:
                 scores[name] = weights[:, 0].detach()
         if exchanges:
-            changed = loop(normal, scores, theta=self.theta)
+            changed = self.exchange(normal, scores)
             normal = dict(zip(normal, changed, strict=True))
         return {name: self._feed(layer, tokens) for name, tokens in normal.items()}
 

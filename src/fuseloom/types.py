@@ -36,6 +36,8 @@ class Trace:
         """Scoped name -> scalar that the training step adds to its loss."""
         self.predictions: dict[str, Tensor] = {}
         """Scoped name -> outputs ``[B, K]`` that the training step scores like the model's own."""
+        self.prediction_weights: dict[str, float] = {}
+        """Scoped name of each prediction -> how much its loss counts."""
         self.feedbacks: dict[str, Callable[[Tensor], Tensor]] = {}
         """Scoped name -> function of the detached losses ``[B]`` of the samples to a scalar loss."""
         self.records: dict[str, Tensor] = {}
@@ -46,7 +48,7 @@ class Trace:
         """A view of the same trace whose entries are filed under ``name``."""
         view = Trace(keep_records=self.keep_records)
         view.losses, view.predictions, view.feedbacks = self.losses, self.predictions, self.feedbacks
-        view.records = self.records
+        view.prediction_weights, view.records = self.prediction_weights, self.records
         view._prefix = f"{self._prefix}{name}."
         return view
 
@@ -54,9 +56,10 @@ class Trace:
         """File a scalar auxiliary loss, already weighted by its coefficient."""
         self.losses[self._prefix + name] = value
 
-    def prediction(self, name: str, outputs: Tensor) -> None:
-        """File outputs ``[B, K]`` whose loss against the target the training step adds to its own."""
+    def prediction(self, name: str, outputs: Tensor, *, weight: float = 1.0) -> None:
+        """File outputs ``[B, K]`` whose loss against the target the training step adds, times ``weight``."""
         self.predictions[self._prefix + name] = outputs
+        self.prediction_weights[self._prefix + name] = weight
 
     def feedback(self, name: str, function: Callable[[Tensor], Tensor]) -> None:
         """File what is learnt from the outcome: the detached task losses ``[B]`` to a scalar loss.

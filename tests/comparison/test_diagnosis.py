@@ -126,7 +126,22 @@ def test_of_tags_what_needs_one_answer_for_each_row_says_so(tagged: Diagnosis) -
         assert tagged.not_told[name] == (
             "It needs one answer for each row, and tagging answers at each word of its text."
         )
-    assert tagged.not_told.keys() == {*needy, "interaction_orders", "attention", "attention_quality"}
+    assert tagged.not_told.keys() == {*needy, "interaction_orders", "attention_quality"}
+
+
+def test_of_tags_it_is_shown_where_words_look(tagger: Subject, tagged: Diagnosis) -> None:
+    assert tagged.attention is not None
+    assert [layer.name for layer in tagged.attention.layers] == ["anchor.photo.attention"]
+    assert len(tagged.attention.looks) == 3
+    for look in tagged.attention.looks:
+        words, patches = look.row.streams
+        assert look.row.row
+        assert len(words.words) == len(look.weights) == words.positions
+        assert patches.picture is not None
+        assert all(abs(sum(weights) - 1) < 0.01 for weights in look.weights)
+    hidden = diagnose_model(replace(tagger, show_rows=False), only=["attention"]).attention
+    assert hidden is not None
+    assert all(not one.words and one.picture is None for look in hidden.looks for one in look.row.streams)
 
 
 def test_of_tags_reliance_and_robustness_are_in_span_f1(tagger: Subject, tagged: Diagnosis) -> None:

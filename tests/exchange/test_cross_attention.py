@@ -71,6 +71,29 @@ def test_shared_projections_serve_every_modality(masks: dict[str, Tensor]) -> No
         np.testing.assert_allclose(tokens(out[name]), expected[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("targets", [["text"], ("video", "text")])
+def test_targets_attend_as_if_all_did_and_the_others_stay_as_they_are(
+    streams: dict[str, Tensor], masks: dict[str, Tensor], targets: list[str]
+) -> None:
+    whole, part = CrossAttention(DIMS, num_heads=2), CrossAttention(DIMS, num_heads=2, targets=targets)
+    own = part.state_dict().keys()
+    part.load_state_dict({name: value for name, value in whole.state_dict().items() if name in own})
+    trace = Trace()
+    out, expected = part(streams, masks, trace=trace), whole(streams, masks)
+    for name in DIMS:
+        kept = streams[name].masked_fill(~masks[name].unsqueeze(1 if name == "video" else -1), 0)
+        assert out[name].equal(expected[name] if name in targets else kept)
+    attended = {name for name in trace.records if name.endswith("others")}
+    assert attended == {f"{name}_from_others" for name in targets}
+
+
+def test_one_of_two_that_attends_needs_no_projections_for_what_it_never_asks() -> None:
+    part = CrossAttention({"text": 4, "audio": 6}, targets=["text"])
+    assert set(part.state_dict()) == {
+        f"{name}.weight" for name in ("query.text", "key.audio", "value.audio", "out.text")
+    }
+
+
 def test_a_sample_whose_others_are_absent_keeps_its_values_exactly(
     streams: dict[str, Tensor], masks: dict[str, Tensor]
 ) -> None:
@@ -148,6 +171,15 @@ def test_the_inner_width_is_the_widest_rounded_up_to_the_heads(num_heads: int, e
 def test_options_out_of_range_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         CrossAttention(DIMS, **options)
+
+
+def test_targets_must_be_modalities_and_one_at_least() -> None:
+    with pytest.raises(
+        ModalityError, match=r"targets must be of \['audio', 'text', 'video'\], got 'vidio'\. Did .* 'video'"
+    ):
+        CrossAttention(DIMS, targets=["vidio"])
+    with pytest.raises(OptionError, match=r"^targets must be one modality at least, got none\.$"):
+        CrossAttention(DIMS, targets=[])
 
 
 def test_shared_projections_need_equal_widths() -> None:

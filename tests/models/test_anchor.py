@@ -3,9 +3,15 @@ import re
 import pytest
 import torch
 
+from fuseloom.diagnose.attention import attention
+from fuseloom.encoders.identity import IdentityEncoder
 from fuseloom.errors import ModalityError, OptionError
-from fuseloom.models.anchor import Anchor
+from fuseloom.heads import TaggingHead
+from fuseloom.merge.concat import Concat
+from fuseloom.models import FusionModel
+from fuseloom.models.anchor import Anchor, Context
 from fuseloom.nn.masked import masked_softmax
+from fuseloom.types import Batch, Trace
 
 DIMS = {"text": 6, "image": 4, "price": 3}
 
@@ -95,3 +101,43 @@ def test_bad_options_are_refused(anchor: str, options: dict[str, object], messag
 def test_an_anchor_without_positions_is_refused() -> None:
     with pytest.raises(ModalityError, match=r"'price' must be tokens \[B, N, D\] to have positions"):
         Anchor(DIMS, "price")(streams(), {})
+
+
+def test_where_positions_look_is_filed_and_changes_nothing() -> None:
+    anchor, given, kept, trace = Anchor(DIMS, "text", num_heads=2), streams(), masks(), Trace()
+    plain, _ = anchor(given, kept)
+    found, _ = anchor(given, kept, trace=trace)
+    assert all(found[name].equal(value) for name, value in plain.items())
+    bring, seen = anchor.context["image"], trace.records
+    tokens, mask = given["image"].flatten(2).mT, kept["image"].flatten(1)
+    weights = seen["image.attention"]
+    assert weights.shape == (2, 2, 5, 6)
+    value = bring.value(tokens).unflatten(-1, (2, -1)).movedim(2, 1)
+    torch.testing.assert_close(bring.out((weights @ value).movedim(1, 2).flatten(2))[0], found["image"][0])
+    assert seen["image.attention.of.image"].equal(mask)
+    assert seen["image.attention.asked"].equal(kept["text"])
+    assert seen["price.attention"].shape == (2, 2, 5, 1)
+    assert seen["image.attention.query"].shape == (2, 2, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("context", "trace"),
+    [("mean", Trace()), ("attention", Trace(keep_records=False))],
+    ids=["mean", "losses"],
+)
+def test_nothing_is_filed_where_nothing_attends_or_nobody_asks(context: Context, trace: Trace) -> None:
+    Anchor(DIMS, "text", context=context)(streams(), masks(), trace=trace)
+    assert trace.records == {}
+
+
+def test_a_model_of_words_shows_where_they_look() -> None:
+    encoders = {"text": IdentityEncoder(6), "image": IdentityEncoder(4)}
+    dims = {name: encoder.dims[-1] for name, encoder in encoders.items()}
+    model = FusionModel(
+        encoders, Concat(dims, 8, pool=None), TaggingHead(8, 3), anchor=Anchor(dims, "text")
+    ).eval()
+    rows = Batch(inputs={"text": torch.randn(4, 5, 6), "image": torch.randn(4, 9, 4)})
+    (layer,) = attention(model, rows, model="tagger").layers
+    assert layer.name == "anchor.image.attention"
+    assert layer.heads[0].mass["image"].mean == pytest.approx(1)
+    assert 1 < layer.heads[0].effective_tokens.mean < 9

@@ -38,6 +38,13 @@ def test_losses_predictions_and_feedbacks_are_added(rows):
     torch.testing.assert_close(gradient, plain)  # a feedback learns from losses, and does not change them
 
 
+def test_a_prediction_counts_as_much_as_its_weight(rows):
+    outputs, other, trace = torch.randn(4, 3), torch.randn(4, 3), Trace()
+    trace.scope("merge").prediction("two", other, weight=0.25)
+    wanted = F.cross_entropy(outputs, rows.target) + 0.25 * F.cross_entropy(other, rows.target)
+    torch.testing.assert_close(outcome_loss(outputs, rows, TASK, trace), wanted)
+
+
 def test_rows_weigh_in_the_loss_and_in_that_of_predictions(rows):
     outputs, other, weight = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([1.0, 0.0, 2.0, 1.0])
     trace = Trace()

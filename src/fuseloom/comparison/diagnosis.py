@@ -18,10 +18,11 @@ from fuseloom.data.exhibit import Exhibit, exhibits
 from fuseloom.diagnose.attention import Attention, AttentionQuality, attention, attention_quality
 from fuseloom.diagnose.complementarity import Complementarity, Sample, complementarity
 from fuseloom.diagnose.emap import Emap, emap
-from fuseloom.diagnose.exchanged import Exchanged, exchanged
+from fuseloom.diagnose.exchanged import Exchanged, ExchangedSample, exchanged
 from fuseloom.diagnose.gradients import GradientCourse
 from fuseloom.diagnose.interaction_parts import InteractionParts, interaction_parts
 from fuseloom.diagnose.interaction_regression import InteractionRegression, interaction_regression
+from fuseloom.diagnose.looks import looks
 from fuseloom.diagnose.modality_test import ModalityTest, modality_test
 from fuseloom.diagnose.model_layers import model_layers
 from fuseloom.diagnose.pid import Pid, pid
@@ -286,7 +287,10 @@ def _gradients(subject: Subject) -> GradientCourse:
 
 
 def _attention(subject: Subject) -> Attention:
-    return attention(subject.fusion, subject.rows, model=subject.name, seed=subject.seed)
+    found = attention(subject.fusion, subject.rows, model=subject.name, seed=subject.seed)
+    seen = looks(subject.fusion, subject.rows, seed=subject.seed)
+    shown = _with_inputs(subject, [one.row for one in seen])
+    return replace(found, looks=tuple(replace(one, row=row) for one, row in zip(seen, shown, strict=True)))
 
 
 def _attention_quality(subject: Subject) -> tuple[AttentionQuality, ...]:
@@ -316,12 +320,15 @@ def _exchanged(subject: Subject) -> Exchanged:
         answers=None if subject.task.decision == "value" else answers,
         **subject.about,
     )
+    return replace(found, samples=_with_inputs(subject, found.samples))
+
+
+def _with_inputs(subject: Subject, samples: Sequence[ExchangedSample]) -> tuple[ExchangedSample, ...]:
+    """Rows with their words and pictures, where these may be shown."""
     data = None if subject.dataset is None or not subject.show_rows else subject.dataset.modalities
-    shown = (
-        exhibited(sample, subject.rows, data, places=subject.places, ids=subject.ids)
-        for sample in found.samples
+    return tuple(
+        exhibited(sample, subject.rows, data, places=subject.places, ids=subject.ids) for sample in samples
     )
-    return replace(found, samples=tuple(shown))
 
 
 def _interaction_regression(subject: Subject) -> InteractionRegression:

@@ -20,6 +20,8 @@ class WatchedQuantity:
 
     data: str
     variant: str
+    watcher: str
+    """Who saw it."""
     quantity: str
     first: Interval
     """Behind the first epoch."""
@@ -64,6 +66,7 @@ def _row(data: str, one: Variant, reference: Variant, watcher: str, quantity: st
     return WatchedQuantity(
         data=data,
         variant=one.name,
+        watcher=watcher,
         quantity=quantity,
         first=over_seeds([course[0] for course in courses]),
         middle=over_seeds([course[len(course) // 2] for course in courses]),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fuseloom.diagnose.corruptions import CORRUPTIONS, Corruption, corrupt, stream_kind
+from fuseloom.diagnose.looks import Look
 from fuseloom.diagnose.observing import observed
 from fuseloom.errors import DataError, OptionError, did_you_mean
 from fuseloom.metrics.attention import (
@@ -111,6 +112,8 @@ class Attention:
 
     model: str
     layers: tuple[AttentionLayer, ...]
+    looks: tuple[Look, ...] = ()
+    """Of rows that are shown, where each position of the anchor looks; see `fuseloom.diagnose.looks`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import combinations
-from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from fuseloom.data.exhibit import Exhibit
 from fuseloom.diagnose.observing import observed
 from fuseloom.diagnose.resampling import interval_of, known_target, scored
+from fuseloom.diagnose.tiling import tiling
 from fuseloom.errors import DataError
 from fuseloom.exchange.cls_exchange import ClsExchange
 from fuseloom.exchange.feature_swap import FeatureSwap
@@ -403,7 +403,7 @@ def _stream(modality: str, seen: Mapping[Place, _Seen], rows: Batch, place: int)
     return SampleStream(
         modality=modality,
         positions=count,
-        grid=_grid(first, rows.inputs.get(modality)) if count else None,
+        grid=(first.map_size or tiling(first.real.shape[1], rows.inputs.get(modality))) if count else None,
         layers=tuple(
             SampleLayer(
                 layer=layer,
@@ -413,14 +413,3 @@ def _stream(modality: str, seen: Mapping[Place, _Seen], rows: Batch, place: int)
             for layer, one in layers.items()
         ),
     )
-
-
-def _grid(one: _Seen, value: Tensor | None) -> tuple[int, int] | None:
-    """Rows and columns of positions that tile a picture evenly."""
-    if one.map_size is not None or value is None or value.dim() != 4:
-        return one.map_size
-    high, wide = value.shape[2:]
-    count = one.real.shape[1]
-    rows = isqrt(count * high // wide)
-    fits = rows > 0 and count % rows == 0 and rows * wide == count // rows * high
-    return (rows, count // rows) if fits else None

@@ -1,12 +1,12 @@
 """Cross-attention: each modality attends to the tokens of all others."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fuseloom.errors import ModalityError, OptionError
+from fuseloom.errors import ModalityError, OptionError, did_you_mean
 from fuseloom.exchange._base import Exchange
 from fuseloom.nn import attend, attention_weights, masked_mean
 from fuseloom.nn.attention_records import record_keys, record_owners
@@ -35,12 +35,14 @@ class CrossAttention(Exchange):
         dim: Inner width of queries, keys and values; the largest input width by default, rounded up to a
             multiple of ``num_heads``.
         num_heads: Attention heads.
+        targets: The modalities that attend; all by default. The others stay as they are.
         shared: Use the same four projections for every modality, which then must have the same width.
         dropout: Probability of dropping an attention weight in training.
 
     Raises:
-        ModalityError: fewer than two modalities, or shared projections for unequal widths.
-        OptionError: ``num_heads`` does not divide ``dim``, or ``dropout`` is no probability.
+        ModalityError: fewer than two modalities, ``targets`` of other ones, or shared projections for unequal
+            widths.
+        OptionError: ``num_heads`` does not divide ``dim``, no target, or ``dropout`` is no probability.
 
     Records:
         ``<target>_from_others``: attention ``[B, H, N_target, N_others]``, sources in the order of ``dims``;
@@ -68,10 +70,12 @@ class CrossAttention(Exchange):
         *,
         dim: int | None = None,
         num_heads: int = 1,
+        targets: Sequence[str] | None = None,
         shared: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__(dims)
+        self.targets = self._attending(targets)
         self.num_heads, self.shared, self.dropout = num_heads, shared, dropout
         self.dim = self._inner_width(dim)
         if shared and len(set(self.dims.values())) > 1:
@@ -80,8 +84,20 @@ class CrossAttention(Exchange):
             )
         if not 0 <= dropout < 1:
             raise OptionError(f"dropout must be in [0, 1), got {dropout}.")
-        self.query, self.key, self.value = (self._projections(inward=True) for _ in range(3))
-        self.out = self._projections(inward=False)
+        self.sources = tuple(name for name in self.dims if {*self.targets} - {name})
+        self.query = self._projections(self.targets, inward=True)
+        self.key, self.value = (self._projections(self.sources, inward=True) for _ in range(2))
+        self.out = self._projections(self.targets, inward=False)
+
+    def _attending(self, targets: Sequence[str] | None) -> tuple[str, ...]:
+        if targets is None:
+            return tuple(self.dims)
+        if unknown := [name for name in targets if name not in self.dims]:
+            hint = did_you_mean(unknown[0], self.dims)
+            raise ModalityError(f"targets must be of {sorted(self.dims)}, got {unknown[0]!r}.{hint}")
+        if not targets:
+            raise OptionError("targets must be one modality at least, got none.")
+        return tuple(name for name in self.dims if name in targets)
 
     def _inner_width(self, dim: int | None) -> int:
         if self.num_heads < 1:
@@ -92,16 +108,17 @@ class CrossAttention(Exchange):
             raise OptionError(f"dim must be a positive multiple of num_heads={self.num_heads}, got {dim}.")
         return dim
 
-    def _projections(self, *, inward: bool) -> nn.ModuleDict:
-        widths = {"shared": next(iter(self.dims.values()))} if self.shared else self.dims
+    def _projections(self, names: Iterable[str], *, inward: bool) -> nn.ModuleDict:
+        widths = {"shared" if self.shared else name: self.dims[name] for name in names}
         sizes = {n: (width, self.dim) if inward else (self.dim, width) for n, width in widths.items()}
         return nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
 
     def exchange(self, streams: Streams, masks: Masks, *, trace: Trace | None, **reads: Any) -> Streams:
         tokens = {name: as_tokens(value) for name, value in streams.items()}
-        query, key, value = (self._project(part, tokens) for part in (self.query, self.key, self.value))
+        query = self._project(self.query, tokens, self.targets)
+        key, value = (self._project(part, tokens, self.sources) for part in (self.key, self.value))
         mixed = {}
-        for target in self.dims:
+        for target in self.targets:
             others = [name for name in self.dims if name != target]
             keys, values = (torch.cat([part[n] for n in others], 1) for part in (key, value))
             kept = _joint_mask(others, tokens, masks)
@@ -115,10 +132,11 @@ class CrossAttention(Exchange):
                 means = {n: masked_mean(key[n], _token_mask(n, tokens, masks)) for n in others}
                 _record(target, tokens, masks, trace)
                 record_keys(trace, f"{target}_from_others", query[target], means, num_heads=self.num_heads)
-        return {n: streams[n] + like_stream(v, streams[n]) for n, v in self._project(self.out, mixed).items()}
+        updates = self._project(self.out, mixed, self.targets)
+        return streams | {n: streams[n] + like_stream(v, streams[n]) for n, v in updates.items()}
 
-    def _project(self, projections: nn.ModuleDict, tokens: Streams) -> Streams:
-        return {name: projections["shared" if self.shared else name](value) for name, value in tokens.items()}
+    def _project(self, projections: nn.ModuleDict, tokens: Streams, names: Iterable[str]) -> Streams:
+        return {name: projections["shared" if self.shared else name](tokens[name]) for name in names}
 
 
 def _record(target: str, tokens: Streams, masks: Masks, trace: Trace) -> None:

@@ -6,6 +6,7 @@ from fuseloom.heads._base import PositionHead
 from fuseloom.nn import Dropout
 from fuseloom.nn.crf import LinearChainCrf
 from fuseloom.nn.crf_packing import pack_chain
+from fuseloom.types import Trace
 
 __all__ = ["TaggingHead"]
 
@@ -28,6 +29,6 @@ class TaggingHead(PositionHead):
         self.linear = nn.Linear(dim, num_tags)
         self.crf = LinearChainCrf(num_tags)
 
-    def forward(self, fused: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, fused: Tensor, mask: Tensor | None = None, *, trace: Trace | None = None) -> Tensor:
         """Packed chains of fused values and their mask."""
         return pack_chain(self.crf.chain(), self.linear(self.dropout(fused)), mask)

@@ -6,13 +6,16 @@ from typing import Literal
 from torch import Tensor, nn
 
 from fuseloom.errors import ModalityError, OptionError, did_you_mean
-from fuseloom.nn import attend, masked_mean
+from fuseloom.nn import attend, attention_weights, masked_mean
+from fuseloom.nn.attention_records import record_keys, record_owners
 from fuseloom.part import check_dims, zero_masked
-from fuseloom.types import Masks, Streams
+from fuseloom.types import Masks, Streams, Trace
 
 __all__ = ["Anchor", "Context"]
 
 Context = Literal["attention", "mean", "index"]
+_Masked = tuple[Tensor, Tensor | None]
+"""Tokens ``[B, N, D]``, and which are real ``[B, N]``."""
 
 
 class Anchor(nn.Module):
@@ -37,6 +40,10 @@ class Anchor(nn.Module):
     Shapes: streams ``[B, D]``, ``[B, N_m, D_m]`` or ``[B, D_m, H, W]`` to ``[B, N, D_m]``, ``N`` being the
     anchor's length without the prefix; masks likewise to ``[B, N]``. A modality that a sample lacks is masked
     at all of its positions.
+
+    Records:
+        ``<modality>.attention``: ``[B, H, N, N_m]``, where each position looks in a modality, and what
+        `record_owners` and `record_keys` file under that name.
 
     Raises:
         OptionError: the anchor is no modality, or the heads do not divide its width.
@@ -83,7 +90,9 @@ class Anchor(nn.Module):
             )
         self.context = nn.ModuleDict({name: build[context](width) for name, width in others.items()})
 
-    def forward(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> tuple[Streams, Masks]:
+    def forward(
+        self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor], *, trace: Trace | None = None
+    ) -> tuple[Streams, Masks]:
         """Streams that share the anchor's positions, zero under False, and their masks."""
         own, real = _tokens(streams[self.anchor], masks.get(self.anchor), self.prefix)
         if streams[self.anchor].dim() != 3:
@@ -96,6 +105,8 @@ class Anchor(nn.Module):
         for name, bring in self.context.items():
             tokens, mask = _tokens(streams[name], masks.get(name), self.prefix)
             values[name], there = bring(own, tokens, mask)
+            if trace is not None and isinstance(bring, _Attended):
+                bring.record(trace.scope(name), name, (own, real), (tokens, mask))
             there = _both(there, real)
             if there is not None:
                 kept[name], values[name] = there, zero_masked(values[name], there)
@@ -115,6 +126,16 @@ class _Attended(nn.Module):
         query, key, value = self.query(own), self.key(tokens), self.value(tokens)
         found = self.out(attend(query, key, value, num_heads=self.num_heads, mask=mask))
         return found, _anywhere(mask, own)
+
+    def record(self, trace: Trace, name: str, asking: _Masked, asked: _Masked) -> None:
+        """File where positions look among the tokens of a modality, each with their mask."""
+        if not trace.keep_records:
+            return
+        (own, real), (tokens, mask) = asking, asked
+        query, key = self.query(own), self.key(tokens)
+        trace.record("attention", attention_weights(query, key, num_heads=self.num_heads, mask=mask))
+        record_owners(trace, "attention", {name: key.shape[1]}, like=key, mask=mask, asked=real)
+        record_keys(trace, "attention", query, {name: masked_mean(key, mask)}, num_heads=self.num_heads)
 
 
 class _Mean(nn.Module):

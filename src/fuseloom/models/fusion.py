@@ -217,7 +217,8 @@ class FusionModel(nn.Module):
         for name, decide in self.decisions.items():
             streams = streams | {name: decide(streams[name])}
         if self.anchor is not None:
-            streams, masks = self.anchor(streams, masks)
+            scope = None if trace is None else trace.scope("anchor")
+            streams, masks = self.anchor(streams, masks, trace=scope)
         if self.trunk is not None:
             _check_places(streams, stage=self.depth - 1)
         fused = self.merge(streams, masks, trace=None if trace is None else trace.scope("merge"))
@@ -227,7 +228,9 @@ class FusionModel(nn.Module):
             outputs: Tensor = self.head(fused)
             return outputs
         found: Tensor = self.head(
-            fused, positions if positions is not None else masks.get(self.anchor.anchor)
+            fused,
+            positions if positions is not None else masks.get(self.anchor.anchor),
+            trace=None if trace is None else trace.scope("head"),
         )
         return found
 

@@ -13,6 +13,7 @@ from fuseloom.report.gallery import Gallery, sample_gallery
 from fuseloom.report.glance import glance
 from fuseloom.report.gradients import gradient_figures, gradients_caption
 from fuseloom.report.information import information
+from fuseloom.report.looks import look_figures
 from fuseloom.report.panels import Panel, panels
 from fuseloom.report.polar import polar
 from fuseloom.report.quality import quality_figures
@@ -35,7 +36,8 @@ _CAPTIONS = {
     "attention": (
         "A dot for each head, in the first layers. Lines: 95 % intervals. Upright strokes: what the "
         "modality would get if attention did not choose. Half discs: the mean key of each modality as seen "
-        "from the query, at its angle and with its length; attention is drawn to what is near 0° and long."
+        "from the query, at its angle and with its length; attention is drawn to what is near 0° and long. "
+        "Pictures: for each word the patches it looks at, mean over heads, darkest where it looks most."
     ),
     "exchanged": ("Lines: 95 % intervals of each score; of the difference more is known than they suggest."),
     "attention_quality": (
@@ -148,7 +150,8 @@ def _of_others(diagnosis: Diagnosis, decimals: int) -> Iterator[tuple[str, Figur
     if diagnosis.gradients is not None:
         yield "gradients", gradient_figures(diagnosis.gradients)
     if diagnosis.attention is not None:
-        yield "attention", [*glance(diagnosis.attention), *polar(diagnosis.attention)]
+        one = diagnosis.attention
+        yield "attention", [*glance(one), *polar(one), *look_figures(one)]
     if diagnosis.attention_quality:
         yield "attention_quality", quality_figures(diagnosis.attention_quality)
     if (swapped := diagnosis.exchanged) is not None:

@@ -11,7 +11,7 @@ __all__ = ["outcome_loss"]
 def outcome_loss(outputs: Tensor, batch: Batch, task: Task, trace: Trace) -> Tensor:
     """Loss of the task, plus what the model's parts filed in the trace of the pass.
 
-    That is: auxiliary losses, the task's loss of further predictions, and losses learnt from the outcome.
+    That is: auxiliary losses, the weighted losses of further predictions, and losses learnt from the outcome.
 
     Args:
         outputs: ``[B, K]``.
@@ -23,8 +23,8 @@ def outcome_loss(outputs: Tensor, batch: Batch, task: Task, trace: Trace) -> Ten
     assert batch.target is not None
     assert weight is None or isinstance(weight, Tensor)
     loss = task.loss(outputs, batch.target, weight) + trace.total_loss()
-    for prediction in trace.predictions.values():
-        loss = loss + task.loss(prediction, batch.target, weight)
+    for name, prediction in trace.predictions.items():
+        loss = loss + trace.prediction_weights[name] * task.loss(prediction, batch.target, weight)
     if trace.feedbacks:
         losses = task.losses(outputs, batch.target).detach()
         for function in trace.feedbacks.values():

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from fuseloom.comparison.sweep import Sweep
 from fuseloom.comparison.variants import Variants
+from fuseloom.report.experiments.costs import costs_table
 from fuseloom.report.experiments.tables import data_names, optimum_saying, sweep_table, variants_table
 from fuseloom.report.experiments.watched import watched_table
 from fuseloom.report.tables import Table
@@ -27,13 +28,15 @@ def sweep_text(sweep: Sweep) -> str:
 
 
 def variants_text(variants: Variants) -> str:
-    """The table of variants, and below it what was seen of them in training; ends without a newline.
+    """The table of variants, and below it what they cost and what was seen of them in training.
+
+    It ends without a newline.
 
     Args:
         variants: Finished ones.
     """
-    seen = watched_table(variants)
-    return "\n\n".join(map(_table, [variants_table(variants), *([] if seen is None else [seen])]))
+    tables = [variants_table(variants), costs_table(variants), watched_table(variants)]
+    return "\n\n".join(_table(one) for one in tables if one is not None)
 
 
 def _table(table: Table) -> str:

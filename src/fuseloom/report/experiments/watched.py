@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fuseloom.comparison.variants import Variants
 from fuseloom.comparison.watched import WatchedQuantity, watched_quantities
+from fuseloom.report.experiments.costs import COSTS
 from fuseloom.report.experiments.tables import data_names
 from fuseloom.report.tables import Table
 from fuseloom.report.words import decimals_for, interval_text, range_text, signed
@@ -16,12 +17,12 @@ Row = tuple[str, ...]
 
 
 def watched_table(variants: Variants) -> Table | None:
-    """A row for each quantity and variant on each data set; None where nothing was watched.
+    """A row for each quantity and variant on each data set; None where nothing but costs was watched.
 
     Args:
         variants: Finished ones.
     """
-    found = watched_quantities(variants)
+    found = [one for one in watched_quantities(variants) if one.watcher != COSTS]
     if not found:
         return None
     sources = [table.data for table in variants.tables]
