@@ -101,8 +101,8 @@ def test_what_it_cannot_take_is_refused(task):
         OptionError, match="coupled_tagging must have a task that tags words, got 'classification'"
     ):
         build_model(config(), Classification(["no", "yes"]))
-    with pytest.raises(OptionError, match=r"no option 'wight'\. Did you mean 'weight'"):
-        build_model(config(wight=1), task)
+    with pytest.raises(OptionError, match=r"no option 'weights'\. Did you mean 'weight'"):
+        build_model(config(weights=1), task)
     alone = ModelConfig(
         encoders={"text": config().encoders["text"]},
         fusion="coupled_tagging",
