@@ -23,8 +23,10 @@ def test_a_table_is_drawn_run_and_stored_with_its_ceilings(program: Any, tmp_pat
         variants=("MuSE", "text alone"),
         settings=settings,
     )
-    data = program.drawn(table, tmp_path)
-    found = program.measured(table, data, tmp_path / "runs", workers=1)
+    data = program.drawn(table.set, tmp_path, rows=table.rows, seed=table.data_seed)
+    eye, seen = program.seeing(tmp_path, rows=100, seed=9, settings=["fit.max_epochs=1"])
+    assert "map" in seen.scores["test"]
+    found = program.measured(table, data, eye, tmp_path / "runs", workers=1)
     written = json.loads((data / "scenes-ner.json").read_text("utf-8"))
     assert found["ceilings"] == written["ceilings"]["test"]
     assert [row["variant"] for row in found["variants"]] == ["MuSE", "text alone"]

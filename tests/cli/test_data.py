@@ -184,7 +184,11 @@ def test_options_of_the_other_set_are_refused(name, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "score", "readers"),
-    [("scenes-ner", "span F1", ["text", "both"]), ("scenes-msa", "accuracy", ["text", "image", "both"])],
+    [
+        ("scenes-ner", "span F1", ["text", "both"]),
+        ("scenes-msa", "accuracy", ["text", "image", "both"]),
+        ("scenes-things", "mean average precision", ["image"]),
+    ],
 )
 def test_scenes_are_a_set_whose_ceilings_are_told(name, score, readers, tmp_path):
     out = tmp_path / "made"

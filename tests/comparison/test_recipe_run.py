@@ -55,6 +55,8 @@ def test_a_run_may_start_from_the_encoder_of_another(tmp_path):
     again = recipe(start, "model.fusion=concat", "fit.lr=1e-12", "fit.max_epochs=1")
     run_recipe(again, tmp_path / "second", progress=told.append)
     assert [line for line in told if line.endswith(f"stages start from {tmp_path / 'first'}")]
+    only_bottom = recipe(start, "data.modalities=[bottom]", "model.fusion=concat", "fit.max_epochs=1")
+    run_recipe(only_bottom, tmp_path / "third")  # what is not learnt from starts from nothing
     first, second = (load_file(tmp_path / run / "model/model.safetensors") for run in ("first", "second"))
     for name in (name for name in first if name.startswith("encoders.top.")):
         np.testing.assert_allclose(first[name], second[name], atol=1e-6)

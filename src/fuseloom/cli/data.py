@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["data"]
 
-_DRAWN = ("apples", "scenes-msa", "scenes-ner")
+_DRAWN = ("apples", "scenes-msa", "scenes-ner", "scenes-things")
 """What `make` needs no data for; by name, as help imports none of it."""
 _FOLDS = click.option("--folds", metavar="COL,COL", help="Columns that hold folds, as in 'fold*'.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -119,7 +119,8 @@ def _make(context: click.Context, /, source: Path, out: Path, **options: Any) ->
     SOURCE `apples` gives pictures and a table of graded apples, drawn, with the faults that such folders
     have. `scenes-ner` gives rendered pictures with sentences of which names they are, in the format of the
     Twitter sets, and `scenes-msa` with texts of a sentiment, in that of MVSA; both say what can be expected
-    of the best model. SOURCE as the folder of av-digits gives its pictures and recordings in pairs, under
+    of the best model. `scenes-things` gives pictures of the same world and what they show, for encoders to
+    learn from. SOURCE as the folder of av-digits gives its pictures and recordings in pairs, under
     noise.
     """
     name = str(source)

@@ -146,6 +146,12 @@ def _encoders(dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
     return tuple(f"{name}={named[name]}" for name in wanted)
 
 
+def _starts(recipe: Recipe) -> dict[str, str]:
+    """Those of the modalities that are learnt from."""
+    chosen = recipe.data.modalities
+    return {name: run for name, run in recipe.model.start.items() if not chosen or name in chosen}
+
+
 def _part(dataset: Dataset, settings: DataSettings) -> Dataset:
     """The data with some modalities and a share of the training and validation rows.
 
@@ -219,7 +225,7 @@ def _fit(
 
     def built() -> FusionModel:
         model = build_model(config, ready.task)
-        for line in start_from(model, recipe.model.start):
+        for line in start_from(model, _starts(recipe)):
             say(line)
         return model
 

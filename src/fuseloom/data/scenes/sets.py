@@ -12,6 +12,7 @@ from fuseloom.data.dataset import Image
 from fuseloom.data.mvsa import read_mvsa
 from fuseloom.data.scenes.msa import write_msa_scenes
 from fuseloom.data.scenes.ner import write_ner_scenes
+from fuseloom.data.scenes.things import read_things, write_things_scenes
 from fuseloom.data.scenes.writing import Progress
 from fuseloom.data.source import Source
 from fuseloom.data.tagged import read_tagged
@@ -43,6 +44,9 @@ class SceneSet:
 SCENE_SETS: Mapping[str, SceneSet] = {
     "scenes-msa": SceneSet(rows="examples", score="accuracy", write=write_msa_scenes, read=read_mvsa),
     "scenes-ner": SceneSet(rows="sentences", score="span F1", write=write_ner_scenes, read=read_tagged),
+    "scenes-things": SceneSet(
+        rows="pictures", score="mean average precision", write=write_things_scenes, read=read_things
+    ),
 }
 
 
