@@ -41,8 +41,8 @@ from fuseloom.nn.crf_packing import unpack_chain
 from fuseloom.nn.crf_paths import best_path
 from fuseloom.tasks.tagging import Tagging
 from fuseloom.train.fit import FitConfig, make_optimizer
-from fuseloom.train.step import clip_gradients, training_loss
-from fuseloom.types import Batch
+from fuseloom.train.step import apply_model, clip_gradients, training_loss
+from fuseloom.types import Batch, Trace
 
 __all__ = ["Entrants", "Size", "draw", "entrants", "main"]
 
@@ -94,14 +94,23 @@ class Entrants:
     task: Tagging
 
     def our_loss(self, rows: Mapping[str, Tensor]) -> Tensor:
-        """All three losses."""
-        batch = Batch(
+        """The sum of all losses, as a training step has it."""
+        return training_loss(self.ours, self._batch(rows), self.task)
+
+    def our_losses(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Those of tags, captions and pictures, each weighted ``[3]``."""
+        batch, trace = self._batch(rows), Trace(keep_records=False)
+        assert batch.target is not None
+        task = self.task.loss(apply_model(self.ours, batch, trace=trace), batch.target)
+        return torch.stack([task, *trace.losses.values()])
+
+    def _batch(self, rows: Mapping[str, Tensor]) -> Batch:
+        return Batch(
             inputs={"text": rows["ids"], "image": rows["images"]},
             masks={"text": rows["mask"]},
             target=rows["tags"].masked_fill(~rows["mask"], -1),
             extras={"positions": rows["mask"], "captions": rows["captions"], "pictures": rows["pictures"]},
         )
-        return training_loss(self.ours, batch, self.task)
 
     @torch.no_grad()
     def our_paths(self, rows: Mapping[str, Tensor]) -> Tensor:
@@ -201,10 +210,10 @@ def check(both: Entrants, rows: Mapping[str, Tensor]) -> None:
     for model in (both.ours, both.plain):
         model.eval()
     with torch.no_grad():
-        one, other = both.our_loss(few), both.plain.loss(few)
+        one, other = both.our_losses(few), both.plain.losses(few)
     paths = [path[path >= 0].tolist() for path in both.our_paths(few)]
-    if not torch.isclose(one, other, rtol=1e-4) or paths != both.plain.predict(few):
-        raise SystemExit(f"The two must agree, got losses {float(one)} and {float(other)}.")
+    if not torch.allclose(one, other, rtol=1e-4, atol=0) or paths != both.plain.predict(few):
+        raise SystemExit(f"The two must agree, got losses {one.tolist()} and {other.tolist()}.")
 
 
 def whole(both: Entrants, rows: Mapping[str, Tensor]) -> dict[str, Runs]:

@@ -136,7 +136,14 @@ class PlainMuse(nn.Module):
         return found
 
     def loss(self, rows: Mapping[str, Tensor]) -> Tensor:
-        """All three losses of rows: ``ids``, ``images``, ``mask``, ``tags``, ``captions``, ``pictures``."""
+        """The sum of all losses."""
+        return self.losses(rows).sum()
+
+    def losses(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """Those of tags, captions and pictures, each weighted ``[3]``.
+
+        Rows are ``ids``, ``images``, ``mask``, ``tags``, ``captions`` and ``pictures``.
+        """
         emissions, streams = self(rows["ids"], rows["images"], rows["mask"])
         task: Tensor = -self.crf(emissions, rows["tags"], rows["mask"], reduction="mean")
         lengths = (rows["captions"] != 0).sum(1)
@@ -145,7 +152,7 @@ class PlainMuse(nn.Module):
         sentence = self.linear(self.pooler(streams["text"][:, 1]).tanh())
         pixels = rows["pictures"].shape[-2] * rows["pictures"].shape[-1]
         painting = self.painter.loss(sentence, rows["pictures"]).sum() / pixels
-        return task + self.weights.captioning * captioning + self.weights.painting * painting
+        return torch.stack([task, self.weights.captioning * captioning, self.weights.painting * painting])
 
     @torch.no_grad()
     def predict(self, rows: Mapping[str, Tensor]) -> list[list[int]]:

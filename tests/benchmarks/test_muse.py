@@ -74,10 +74,12 @@ def test_both_have_the_same_loss_gradient_and_paths(program: Any) -> None:
     assert paths == both.plain.predict(rows)
 
 
-def test_models_that_differ_are_not_timed(program: Any) -> None:
+@pytest.mark.parametrize("part", ["classifier", "captioner.embedding"])
+def test_models_that_differ_are_not_timed(program: Any, part: str) -> None:
     size, device = program.Size(**TINY), torch.device("cpu")
     both, rows = program.entrants(size, device), program.draw(size, device)
-    torch.nn.init.ones_(both.plain.classifier.weight)
+    program.check(both, rows)
+    torch.nn.init.normal_(both.plain.get_submodule(part).weight)
     with pytest.raises(SystemExit, match="The two must agree, got losses"):
         program.check(both, rows)
 
