@@ -266,6 +266,7 @@ def test_settings_must_be_positive(option):
         ("warmup", 1.5, r"warmup must be in \[0, 1\], got 1\.5"),
         ("clip_norm", -1.0, r"clip_norm must not be negative, got -1\.0"),
         ("clip_norm", float("nan"), r"clip_norm must not be negative, got nan"),
+        ("rates", {"head": 0}, "rates must be positive, got 0 for 'head'"),
         ("planned_epochs", 99, r"planned_epochs must be max_epochs, 100, or more, got 99"),
     ],
 )

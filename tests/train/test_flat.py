@@ -1,6 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
+from fuseloom.errors import OptionError
+from fuseloom.train.fit import FitConfig, make_optimizer
 from fuseloom.train.flat import flat_parameters
 
 
@@ -16,7 +19,7 @@ def test_steps_on_the_flat_parameters_are_steps_of_the_model():
     other = torch.optim.AdamW([value for value in plain.parameters() if value.requires_grad], lr=0.1)
     with flat_parameters(flat) as parameters:
         assert len(parameters) == 1
-        optimizer = torch.optim.AdamW(parameters, lr=0.1)
+        optimizer = torch.optim.AdamW(list(parameters), lr=0.1)
         for _ in range(3):
             for one, steps in ((flat, optimizer), (plain, other)):
                 steps.zero_grad(set_to_none=False)
@@ -41,3 +44,36 @@ def test_one_tensor_for_each_dtype():
     layers[2].double()
     with flat_parameters(layers) as parameters:
         assert {value.dtype: value.numel() for value in parameters} == {torch.float32: 12, torch.float64: 10}
+
+
+def test_each_part_learns_at_its_own_rate():
+    flat, plain, values = model(), model(), torch.randn(5, 3)
+    rates, config = {"2": 10.0, "0": 0.5}, FitConfig(lr=0.01)
+    others = [{"params": [plain[0].weight], "lr": 0.005}, {"params": plain[2].parameters(), "lr": 0.1}]
+    other = torch.optim.AdamW(others, weight_decay=config.weight_decay)
+    with flat_parameters(flat, rates) as parameters:
+        assert sorted(parameters.values()) == [0.5, 10.0]
+        optimizer = make_optimizer(parameters, config)
+        for _ in range(3):
+            for one, steps in ((flat, optimizer), (plain, other)):
+                steps.zero_grad(set_to_none=False)
+                one(values).square().sum().backward()
+                steps.step()
+    for name, value in flat.state_dict().items():
+        torch.testing.assert_close(value, plain.state_dict()[name])
+
+
+def test_the_innermost_part_that_is_named_decides():
+    layers = nn.ModuleDict({"head": nn.ModuleDict({"crf": nn.Linear(2, 3), "linear": nn.Linear(2, 5)})})
+    with flat_parameters(layers, {"head.crf": 3.0, "head": 2.0}) as parameters:
+        assert {rate: value.numel() for value, rate in parameters.items()} == {3.0: 9, 2.0: 15}
+
+
+def test_a_part_that_is_not_there_is_refused():
+    with (
+        pytest.raises(
+            OptionError, match=r"rates must name parts of the model, got 'hed'\. Did you mean 'head'"
+        ),
+        flat_parameters(nn.ModuleDict({"head": nn.Linear(2, 3)}), {"hed": 2.0}),
+    ):
+        pass

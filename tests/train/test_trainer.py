@@ -36,6 +36,7 @@ def by_trainer(problem, folder, fit=FIT, config=CPU):
         {},
         {"class_weight": "balanced"},
         {"modality_dropout": 0.3},
+        {"rates": {"head": 10.0}},
         {"schedule": "cosine", "warmup": 0.2},
         {"schedule": "linear", "planned_epochs": 9, "clip_norm": 0.1},
         {"clip_norm": 0.0},

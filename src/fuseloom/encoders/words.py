@@ -11,12 +11,10 @@ from fuseloom.encoders._ends import check_choice, make_end
 from fuseloom.encoders._shapes import check_shape
 from fuseloom.encoders.text import hash_ngrams
 from fuseloom.errors import OptionError
-from fuseloom.nn import Dropout, MaskedResidual
+from fuseloom.nn import BidirectionalLstm, Dropout
 from fuseloom.registry import register
 
 __all__ = ["WordEncoder"]
-
-_BLOCKS = 2
 
 
 @register("words")
@@ -24,9 +22,9 @@ class WordEncoder(Encoder):
     """A token for each word, small enough to be trained from nothing.
 
     A word is the embedding of its number and the sum of those of the n-grams of its letters (after Bojanowski
-    et al., 2017, arXiv:1607.04606), so that a word that training did not know is still spelt. Convolutions
-    over the neighbours follow, whose reach doubles from one to the next (after Strubell et al., 2017,
-    arXiv:1702.02098): six words to either side.
+    et al., 2017, arXiv:1607.04606), so that a word that training did not know is still spelt. An LSTM reads
+    the sentence from both ends (after Lample et al., 2016, arXiv:1603.01360), so that a word is what it is
+    among the others.
 
     Args:
         num_words: Words that are known.
@@ -62,9 +60,9 @@ class WordEncoder(Encoder):
         if min(max_n, num_buckets) < 1:
             raise OptionError(f"max_n and num_buckets must be at least 1, got {max_n} and {num_buckets}.")
         words = _Words(num_words, dim, max_n=max_n, num_buckets=num_buckets, dropout=dropout)
-        blocks = [_Neighbours(dim, 2**number) for number in range(_BLOCKS)]
-        stages = [words, *blocks, make_end(output, dim, dim, dropout=dropout)]
-        super().__init__(stages, [dim] * len(stages))
+        half = -(-dim // 2)
+        end = make_end(output, 2 * half, dim, dropout=dropout)
+        super().__init__([words, _Sentence(dim, half), end], [dim, 2 * half, dim])
 
 
 class _Words(nn.Module):
@@ -92,11 +90,10 @@ class _Words(nn.Module):
         return self.rest(self.known(numbers) + spelt), mask
 
 
-class _Neighbours(nn.Module):
-    def __init__(self, dim: int, dilation: int) -> None:
+class _Sentence(nn.Module):
+    def __init__(self, dim: int, half: int) -> None:
         super().__init__()
-        self.block = MaskedResidual(dim, dim, axes=1, dilation=dilation)
+        self.lstm = BidirectionalLstm(dim, half)
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        found, _ = self.block(tokens.mT, mask)
-        return found.mT.contiguous(), mask
+        return self.lstm(tokens, mask), mask

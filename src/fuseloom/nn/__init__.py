@@ -2,6 +2,7 @@
 
 from fuseloom.nn.attention import attend, attention_weights
 from fuseloom.nn.blocks import Attended, EncoderBlock, PostNormBlock, PreNormBlock
+from fuseloom.nn.both_ways import BidirectionalLstm
 from fuseloom.nn.channel_norm import ChannelLayerNorm, MaskedBatchNorm, MaskedInstanceNorm
 from fuseloom.nn.convolution import MaskedConv, MaskedResidual, masked_average, shorten_mask
 from fuseloom.nn.donor import Donor, donor_by_position, donor_by_score
@@ -33,6 +34,7 @@ from fuseloom.nn.transformer import (
 __all__ = [
     "TOKEN_SCORES",
     "Attended",
+    "BidirectionalLstm",
     "ChannelLayerNorm",
     "Donor",
     "Dropout",

@@ -2,9 +2,9 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from fuseloom.errors import OptionError
 from fuseloom.part import Staged
 from fuseloom.tasks import Task
+from fuseloom.train.augmentation import Augmentation
 from fuseloom.train.flat import flat_parameters
 from fuseloom.train.generators import undisturbed
 from fuseloom.train.remedies import Course, Remedied, Remedy
@@ -59,6 +60,8 @@ class FitConfig:
 
     lr: float = 1e-3
     """Learning rate of AdamW, at its peak."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Part of the model, such as ``head`` or ``encoders.image`` -> by what the rate is multiplied there."""
     schedule: Schedule = "constant"
     """What the learning rate does after the warm-up, step by step to the last epoch: stays, or falls to 0."""
     warmup: float = 0.0
@@ -85,6 +88,9 @@ class FitConfig:
     """How the loss weighs classes."""
     modality_dropout: float = 0.0
     """Probability that training leaves a modality of a row out, as `drop_modalities` does."""
+    augment: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Modality of pictures -> transform of torchvision -> its options: how they change, row by row, while
+    they are learnt from, as `Augmentation` does."""
     seed: int = 0
     """Of the weights, the order of rows and dropout."""
 
@@ -94,6 +100,8 @@ class FitConfig:
                 choices = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
                 raise OptionError(f"{name} must be {choices}, got {value!r}.")
         _check_numbers(self)
+        if low := [f"{rate} for {part!r}" for part, rate in self.rates.items() if not rate > 0]:
+            raise OptionError(f"rates must be positive, got {low[0]}.")
         if self.planned_epochs is not None and self.planned_epochs < self.max_epochs:
             raise OptionError(
                 f"planned_epochs must be max_epochs, {self.max_epochs}, or more, got {self.planned_epochs}."
@@ -262,7 +270,7 @@ def _descend(
 ) -> Progress:
     """Train what requires a gradient until patience ends."""
     progress, best_weights = Progress(), _copy(model)
-    with flat_parameters(model) as parameters:
+    with flat_parameters(model, config.rates) as parameters:
         optimizer = make_optimizer(parameters, config)
         if state is not None and state.is_file():
             progress, best_weights = _restore(FitState.load(state), model, optimizer)
@@ -309,10 +317,24 @@ def _in_care(
 
 
 def make_optimizer(
-    parameters: Sequence[nn.Parameter], config: FitConfig, *, fused: bool = True
+    parameters: Iterable[nn.Parameter] | Mapping[nn.Parameter, float],
+    config: FitConfig,
+    *,
+    fused: bool = True,
 ) -> torch.optim.Optimizer:
-    """AdamW as the run's settings say."""
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    """AdamW as the run's settings say.
+
+    Args:
+        parameters: What it changes; or that -> by what the learning rate is multiplied.
+        config: The run's settings.
+        fused: Whether it may be torch's fused one.
+    """
+    factors = parameters if isinstance(parameters, Mapping) else dict.fromkeys(parameters, 1.0)
+    groups = [
+        {"params": [one for one, own in factors.items() if own == factor], "lr": factor * config.lr}
+        for factor in dict.fromkeys(factors.values())
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
 def make_schedule(
@@ -369,12 +391,13 @@ def _run_epoch(
     config: FitConfig,
 ) -> float:
     """Learn from every row once; gives the mean loss of the steps."""
+    augment = Augmentation(config.augment)
     order = torch.randperm(len(train)).to(train.device)
     size, steps = config.rows_per_step(len(train)), []
     for start in range(0, len(order), size):
         loss = training_step(
             model,
-            train.take(order[start : start + size]),
+            augment(train.take(order[start : start + size])),
             task,
             schedule.optimizer,
             clip_norm=config.clip_norm,

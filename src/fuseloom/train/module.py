@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from fuseloom.tasks import Task
+from fuseloom.train.augmentation import Augmentation
 from fuseloom.train.feed import Feed, Piece
 from fuseloom.train.fit import FitConfig, make_optimizer, make_schedule, weighted_task
 from fuseloom.train.flat import flat_parameters
@@ -45,6 +46,7 @@ class FitModule(LightningModule):
         assert train.target is not None
         self.model, self.config = model, config
         self.task = weighted_task(task, train.target, config.class_weight)
+        self.augment = Augmentation(config.augment)
         self.train_rows, self.pieces, self.fused = train, pieces, fused
         self.piece_losses: list[Tensor] = []
         """Of the epoch so far, of this process."""
@@ -69,13 +71,14 @@ class FitModule(LightningModule):
     def training_step(self, piece: Piece, batch_idx: int) -> Tensor:
         """Loss of one piece, as it counts."""
         dropped = self.config.modality_dropout
-        loss = training_loss(self.model, piece.rows, self.task, modality_dropout=dropped) * piece.share
+        rows = self.augment(piece.rows)
+        loss = training_loss(self.model, rows, self.task, modality_dropout=dropped) * piece.share
         self.piece_losses.append(loss.detach())
         return loss
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """The optimiser of `fit`, over parameters laid end to end until the run ends, and its schedule."""
-        parameters = self._flat.enter_context(flat_parameters(self.model))
+        parameters = self._flat.enter_context(flat_parameters(self.model, self.config.rates))
         optimizer = make_optimizer(parameters, self.config, fused=self.fused)
         schedule = make_schedule(optimizer, self.config, len(self.train_rows))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,156 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from fuseloom.errors import OptionError
+from fuseloom.tasks.classification import Classification
+from fuseloom.train.augmentation import Augmentation
+from fuseloom.train.fit import FitConfig, fit
+from fuseloom.train.trainer import TrainerConfig, fit_with_trainer
+from fuseloom.types import Batch
+
+FLIP = {"photo": {"RandomHorizontalFlip": {"p": 1.0}}}
+
+
+def pictures(rows: int = 4, side: int = 8) -> torch.Tensor:
+    return torch.randint(0, 256, (rows, 3, side, side), dtype=torch.uint8)
+
+
+def test_rows_are_changed_each_on_its_own_and_others_stay():
+    batch = Batch(inputs={"photo": pictures(64), "text": torch.ones(64, 2)}, target=torch.arange(64))
+    changed = Augmentation({"photo": {"RandomHorizontalFlip": {}}})(batch)
+    turned = (changed.inputs["photo"] == batch.inputs["photo"].flip(-1)).flatten(1).all(1)
+    same = (changed.inputs["photo"] == batch.inputs["photo"]).flatten(1).all(1)
+    assert (turned ^ same).all()
+    assert 10 < turned.sum() < 54
+    assert changed.inputs["text"] is batch.inputs["text"]
+    assert changed.target is batch.target
+    assert type(changed.inputs["photo"]) is torch.Tensor
+
+
+def test_transforms_are_done_in_their_order_with_their_options():
+    batch = Batch(inputs={"photo": pictures()})
+    wanted = {"Grayscale": {"num_output_channels": 3}, "RandomInvert": {"p": 1.0}}
+    changed = Augmentation({"photo": wanted})(batch).inputs["photo"]
+    torch.testing.assert_close(changed[:, 0], changed[:, 2], rtol=0, atol=0)
+    grey = Augmentation({"photo": {"Grayscale": {"num_output_channels": 3}}})(batch).inputs["photo"]
+    torch.testing.assert_close(changed, 255 - grey, rtol=0, atol=0)
+
+
+def test_a_transform_without_options_takes_its_own():
+    batch = Batch(inputs={"photo": pictures()})
+    changed = Augmentation({"photo": {"RandomChannelPermutation": None}})(batch).inputs["photo"]
+    torch.testing.assert_close(changed.sort(1).values, batch.inputs["photo"].sort(1).values)
+
+
+def test_a_mask_of_pixels_goes_with_its_picture():
+    shown = torch.zeros(4, 8, 8, dtype=torch.bool)
+    shown[:, :, :3] = True
+    batch = Batch(inputs={"photo": pictures()}, masks={"photo": shown})
+    changed = Augmentation(FLIP)(batch)
+    torch.testing.assert_close(changed.inputs["photo"], batch.inputs["photo"].flip(-1))
+    torch.testing.assert_close(changed.masks["photo"], shown.flip(-1))
+
+
+def test_a_mask_of_rows_stays():
+    there = torch.tensor([True, False, True, True])
+    batch = Batch(inputs={"photo": pictures()}, masks={"photo": there})
+    assert Augmentation(FLIP)(batch).masks["photo"] is there
+
+
+def test_the_same_generator_gives_the_same_pictures():
+    batch, found = Batch(inputs={"photo": pictures()}), []
+    change = Augmentation({"photo": {"ColorJitter": {"hue": 0.5}, "RandomResizedCrop": {"size": 8}}})
+    for _ in range(2):
+        torch.manual_seed(3)
+        found.append(change(batch).inputs["photo"])
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+def test_without_settings_the_batch_stays():
+    batch = Batch(inputs={"x": torch.ones(2, 3)})
+    assert Augmentation({})(batch).inputs == batch.inputs
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"photo": {"RandomHorizontalFlop": {}}},
+            "got 'RandomHorizontalFlop'. Did you mean 'RandomHorizontalFlip'",
+        ),
+        ({"photo": {"Transform": {}}}, "must name transforms of torchvision, got 'Transform'"),
+        (
+            {"photo": {"RandomHorizontalFlip": {"q": 1}}},
+            "must give RandomHorizontalFlip the options it takes",
+        ),
+        ({"photo": {"RandomResizedCrop": {}}}, "must give RandomResizedCrop the options it takes"),
+    ],
+)
+def test_unknown_transforms_and_options_are_refused(settings, message):
+    with pytest.raises(OptionError, match=message):
+        Augmentation(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"photos": FLIP["photo"]}, "must name modalities, .*got 'photos'. Did you mean 'photo'"),
+        ({"text": FLIP["photo"]}, r"must name pictures in bytes.*got \[4, 2\] of float32 of 'text'"),
+        (
+            {"photo": {"RandomResizedCrop": {"size": 5}}},
+            r"as large as they are, \[4, 3, 8, 8\] of uint8, got \[4, 3, 5, 5\]",
+        ),
+        ({"photo": {"CenterCrop": {"size": [8, 4]}}}, r"got \[4, 3, 8, 4\] of uint8 of 'photo'"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(settings, message):
+    batch = Batch(inputs={"photo": pictures(), "text": torch.ones(4, 2)})
+    with pytest.raises(OptionError, match=message):
+        Augmentation(settings)(batch)
+
+
+class Left(nn.Module):
+    """Tells on which side a picture is light."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, inputs, masks=None, *, trace=None):
+        photo = inputs["photo"].float().mean((1, 2)) / 128 - 1
+        return self.linear(torch.stack([photo[:, :4].mean(1), photo[:, 4:].mean(1)], 1))
+
+
+@pytest.fixture
+def sides():
+    """Pictures with a light side, and which it is."""
+    side = torch.arange(64) % 2
+    photo = torch.zeros(64, 3, 8, 8, dtype=torch.uint8)
+    photo[side == 0, :, :, :4] = 255
+    photo[side == 1, :, :, 4:] = 255
+    return Batch(inputs={"photo": photo}, target=side)
+
+
+TASK = Classification(["left", "right"])
+CONFIG = FitConfig(lr=0.1, max_epochs=10, patience=10)
+
+
+def test_a_run_learns_from_changed_rows_and_is_validated_on_given_ones(sides):
+    _, learnt = fit(Left, sides, sides, TASK, CONFIG)
+    _, turned = fit(Left, sides, sides, TASK, replace(CONFIG, augment=FLIP))
+    assert learnt.curve[-1][1] < 0.2
+    assert turned.curve[-1][0] < 0.2  # of pictures that all were turned round
+    assert turned.curve[-1][1] > 1.5
+
+
+def test_both_loops_change_rows_alike(sides, tmp_path):
+    config = replace(CONFIG, max_epochs=3, batch_size=10, augment={"photo": {"RandomHorizontalFlip": {}}})
+    plain, _ = fit(Left, sides, sides, TASK, config)
+    trainer = TrainerConfig(accelerator="cpu")
+    other, _ = fit_with_trainer(Left, sides, sides, TASK, config, trainer=trainer, folder=tmp_path)
+    bare, _ = fit(Left, sides, sides, TASK, replace(config, augment={}))
+    assert plain.linear.weight.equal(other.linear.weight)
+    assert not plain.linear.weight.equal(bare.linear.weight)
