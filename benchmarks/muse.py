@@ -44,7 +44,19 @@ from fuseloom.train.fit import FitConfig, make_optimizer
 from fuseloom.train.step import apply_model, clip_gradients, training_loss
 from fuseloom.types import Batch, Trace
 
-__all__ = ["Entrants", "Size", "draw", "entrants", "main"]
+__all__ = [
+    "Entrants",
+    "Size",
+    "check",
+    "draw",
+    "entrants",
+    "main",
+    "options_parser",
+    "parts",
+    "shares",
+    "table",
+    "whole",
+]
 
 _RESULTS = Path(__file__).parent / "results" / "muse.json"
 _THETA = 0.1
@@ -396,7 +408,8 @@ def _cell(taken: Mapping[str, float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write the JSON."""
-    options = _parser().parse_args(arguments)
+    about = "What does a training step of MuSE cost?"
+    options = options_parser(about, _RESULTS, rounds=5, seconds=600.0).parse_args(arguments)
     torch.set_num_threads(1)
     device = torch.device(options.device)
     size = Size(**{name: getattr(options, name) for name in vars(Size())})
@@ -419,14 +432,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="What does a training step of MuSE cost?")
+def options_parser(
+    description: str, results: Path, *, rounds: int, seconds: float
+) -> argparse.ArgumentParser:
+    """Options of a program about MuSE: its sizes, the device, how long to time, and where to write."""
+    parser = argparse.ArgumentParser(description=description)
     for name, value in vars(Size()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=600.0, help="per part, after five rounds")
-    parser.add_argument("--json", type=Path, default=_RESULTS)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--seconds", type=float, default=seconds, help="of each thing, after five rounds")
+    parser.add_argument("--json", type=Path, default=results)
     return parser
 
 

@@ -10,7 +10,6 @@ part saves is also told as a share of a whole training step, encoders, painter a
     python benchmarks/muse_profile.py --device cuda
 """
 
-import argparse
 import json
 import sys
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from muse import Size, draw, entrants, whole
+from muse import Size, draw, entrants, options_parser, whole
 from rivals.muse_swaps import Behind, swapped
 from tables import about
 from timing import environment, measure, unsteady
@@ -125,7 +124,8 @@ def _ratio(taken: Mapping[str, float], ours: Mapping[str, float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write the JSON."""
-    options = _parser().parse_args(arguments)
+    about = "What does each of our ways to compute MuSE save by itself?"
+    options = options_parser(about, _RESULTS, rounds=15, seconds=60.0).parse_args(arguments)
     torch.set_num_threads(1)
     device = torch.device(options.device)
     size = Size(**{name: getattr(options, name) for name in vars(Size())})
@@ -148,17 +148,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(render(found), end="")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="What does each of our ways to compute MuSE save by itself?")
-    for name, value in vars(Size()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=60.0, help="per kind, after five rounds")
-    parser.add_argument("--json", type=Path, default=_RESULTS)
-    return parser
 
 
 if __name__ == "__main__":

@@ -13,25 +13,6 @@ from fuseloom.testing.goldens import read_case
 pytest.importorskip("timm")
 pytest.importorskip("transformers")
 
-TINY = {
-    "batch": 3,
-    "grid": 2,
-    "dim": 16,
-    "heads": 2,
-    "layers": 3,
-    "bert_layers": 1,
-    "hidden": 8,
-    "picture": 32,
-    "body": "resnet18",
-    "words": 20,
-    "caption": 6,
-    "width": 8,
-    "painted": 8,
-    "blocks": 1,
-    "filters": 4,
-    "tags": 5,
-}
-
 
 @pytest.fixture
 def program() -> Any:
@@ -60,8 +41,8 @@ def test_the_plain_transformer_reproduces_the_official_tensors(name: str, golden
         torch.testing.assert_close(gradient, case.expected[f"grad.src{n}"], rtol=1e-3, atol=3e-4)
 
 
-def test_both_have_the_same_loss_gradient_and_paths(program: Any) -> None:
-    size, device = program.Size(**TINY), torch.device("cpu")
+def test_both_have_the_same_loss_gradient_and_paths(program: Any, tiny: dict[str, Any]) -> None:
+    size, device = program.Size(**tiny), torch.device("cpu")
     both, rows = program.entrants(size, device), program.draw(size, device)
     both.ours.eval()
     both.plain.eval()
@@ -75,8 +56,8 @@ def test_both_have_the_same_loss_gradient_and_paths(program: Any) -> None:
 
 
 @pytest.mark.parametrize("part", ["classifier", "captioner.embedding"])
-def test_models_that_differ_are_not_timed(program: Any, part: str) -> None:
-    size, device = program.Size(**TINY), torch.device("cpu")
+def test_models_that_differ_are_not_timed(program: Any, part: str, tiny: dict[str, Any]) -> None:
+    size, device = program.Size(**tiny), torch.device("cpu")
     both, rows = program.entrants(size, device), program.draw(size, device)
     program.check(both, rows)
     torch.nn.init.normal_(both.plain.get_submodule(part).weight)
@@ -85,10 +66,10 @@ def test_models_that_differ_are_not_timed(program: Any, part: str) -> None:
 
 
 def test_it_times_parts_and_the_whole(
-    program: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    program: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny: dict[str, Any]
 ) -> None:
     path = tmp_path / "found.json"
-    given = [text for name, value in TINY.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    given = [text for name, value in tiny.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     assert program.main([*given, "--rounds", "2", "--seconds", "0", "--json", str(path)]) == 0
     found = json.loads(path.read_text("utf-8"))
     assert set(found["seconds"]["transformer"]) == {"ours", "plain", "no exchange"}

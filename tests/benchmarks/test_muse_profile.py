@@ -11,24 +11,6 @@ import torch
 pytest.importorskip("timm")
 pytest.importorskip("transformers")
 
-TINY = {
-    "batch": 3,
-    "grid": 2,
-    "dim": 16,
-    "heads": 2,
-    "layers": 3,
-    "bert_layers": 1,
-    "hidden": 8,
-    "picture": 32,
-    "body": "resnet18",
-    "words": 20,
-    "caption": 6,
-    "width": 8,
-    "painted": 8,
-    "blocks": 1,
-    "filters": 4,
-    "tags": 5,
-}
 SWAPS = ["nothing", "the exchange", "attention", "the captioner", "the CRF", "all of these"]
 
 
@@ -38,9 +20,9 @@ def program() -> Any:
 
 
 @pytest.fixture
-def behind(program: Any) -> Any:
+def behind(program: Any, tiny: dict[str, Any]) -> Any:
     """Models, streams and rows of a tiny size."""
-    size, device = program.Size(**TINY), torch.device("cpu")
+    size, device = program.Size(**tiny), torch.device("cpu")
     both, rows = program.entrants(size, device), program.draw(size, device)
     streams = {name: torch.randn(3, 5, 16, requires_grad=True) for name in ("text", "image")}
     return program.swapped(both.ours, both.plain, both.task), streams, rows
@@ -87,10 +69,10 @@ def test_models_that_differ_are_not_timed(program: Any, behind: Any) -> None:
 
 
 def test_it_times_every_swap_and_says_what_of_a_step_it_saves(
-    program: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    program: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny: dict[str, Any]
 ) -> None:
     path = tmp_path / "found.json"
-    given = [text for name, value in TINY.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    given = [text for name, value in tiny.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     assert program.main([*given, "--rounds", "2", "--seconds", "0", "--json", str(path)]) == 0
     found = json.loads(path.read_text("utf-8"))
     assert list(found["training"]) == list(found["peak_mb"]) == SWAPS

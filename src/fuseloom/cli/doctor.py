@@ -39,7 +39,8 @@ def doctor(as_json: bool) -> None:
     found = diagnosis()
     click.echo(json.dumps(found, indent=1) if as_json else "\n".join(_text(found)))
     states = [found["base"], *found["extras"].values()]
-    sys.exit(any(state["wrong"] or state["broken"] for state in states) or bool(found["base"]["missing"]))
+    faulty = found["base"]["missing"] or any(state["wrong"] or state["broken"] for state in states)
+    sys.exit(1 if faulty else 0)
 
 
 def diagnosis() -> dict[str, Any]:
