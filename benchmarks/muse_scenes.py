@@ -34,6 +34,8 @@ __all__ = ["TABLES", "ScenesTable", "main", "render"]
 _RESULTS = Path(__file__).parent / "results"
 _SEEN = "scenes-things"
 _PICTURES = 25_000
+_RATE = 0.1
+"""Of the encoder that has seen pictures, beside that of what begins from nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,9 @@ def measured(table: ScenesTable, data: Path, eye: Path, runs: Path, *, workers: 
     assert isinstance(config, VariantsConfig)
     kept = {name: own for name, own in config.variants.items() if name in (table.variants or config.variants)}
     terms = config.terms.changed(
-        recipe="muse-small", data=(str(data),), settings=(f"model.start.image={eye}", *table.settings)
+        recipe="muse-small",
+        data=(str(data),),
+        settings=(f"model.start.image={eye}", f"fit.rates.encoders.image={_RATE}", *table.settings),
     )
     found = run_variants(replace(config, variants=kept, terms=terms), runs, num_workers=workers, progress=say)
     ceilings = json.loads((data / f"{table.set}.json").read_text("utf-8"))["ceilings"]["test"]

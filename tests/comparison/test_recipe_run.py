@@ -62,6 +62,16 @@ def test_a_run_may_start_from_the_encoder_of_another(tmp_path):
         np.testing.assert_allclose(first[name], second[name], atol=1e-6)
 
 
+def test_settings_of_a_modality_that_is_not_learnt_from_are_left_out(tmp_path):
+    settings = ["fit.rates.encoders.top=0.1", "fit.rates.head=2", "fit.augment.top.RandomInvert={}"]
+    only_bottom = recipe(*settings, "data.modalities=[bottom]", "model.fusion=concat", "fit.max_epochs=1")
+    assert run_recipe(only_bottom, tmp_path / "bottom").epochs == 1
+    with pytest.raises(OptionError, match=r"augment must name pictures in bytes.* of 'top'"):
+        run_recipe(recipe(*settings), tmp_path / "both")
+    with pytest.raises(OptionError, match=r"rates must name parts of the model, got 'encoders.topp'"):
+        run_recipe(recipe("fit.rates.encoders.topp=0.1"), tmp_path / "other")
+
+
 def test_the_saved_model_scores_what_the_run_says(tmp_path):
     result = run_recipe(recipe(), tmp_path)
     saved = SavedModel.load(tmp_path / "model")

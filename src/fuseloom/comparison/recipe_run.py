@@ -24,7 +24,7 @@ from fuseloom.models import FusionModel, ModelConfig, build_model
 from fuseloom.models.systems import named_system
 from fuseloom.registry import lookup
 from fuseloom.train.files import write_whole
-from fuseloom.train.fit import FitResult, weighted_task
+from fuseloom.train.fit import FitConfig, FitResult, weighted_task
 from fuseloom.train.journal import RunFolder, refuse_foreign, scratch
 from fuseloom.train.lock import holding
 from fuseloom.train.metrics import metrics_csv, metrics_lines
@@ -39,6 +39,7 @@ from fuseloom.train.windows import exact_predictions
 __all__ = ["RecipeResult", "run_recipe"]
 
 _KEY = "train"
+_ENCODERS = "encoders."
 _IN_MEMORY = Store()
 
 
@@ -146,10 +147,26 @@ def _encoders(dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
     return tuple(f"{name}={named[name]}" for name in wanted)
 
 
+def _is_learnt(recipe: Recipe, modality: str) -> bool:
+    """Whether the run learns from it; settings of other modalities are left out."""
+    return not recipe.data.modalities or modality in recipe.data.modalities
+
+
 def _starts(recipe: Recipe) -> dict[str, str]:
-    """Those of the modalities that are learnt from."""
-    chosen = recipe.data.modalities
-    return {name: run for name, run in recipe.model.start.items() if not chosen or name in chosen}
+    return {name: run for name, run in recipe.model.start.items() if _is_learnt(recipe, name)}
+
+
+def _fit_config(recipe: Recipe) -> FitConfig:
+    settings = recipe.fit
+    return replace(
+        settings,
+        rates={
+            part: rate
+            for part, rate in settings.rates.items()
+            if not part.startswith(_ENCODERS) or _is_learnt(recipe, part.split(".")[1])
+        },
+        augment={name: wanted for name, wanted in settings.augment.items() if _is_learnt(recipe, name)},
+    )
 
 
 def _part(dataset: Dataset, settings: DataSettings) -> Dataset:
@@ -234,7 +251,7 @@ def _fit(
         train,
         valid,
         ready.task,
-        recipe.fit,
+        _fit_config(recipe),
         trainer=recipe.trainer,
         folder=out / "checkpoints",
         tell=tell,
