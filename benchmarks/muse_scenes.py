@@ -1,6 +1,6 @@
 """What MuSE reaches on generated scenes, and what each of its parts is worth there.
 
-Each table is an experiment of the package with the small model of `muse-small`, three runs of each variant,
+Each table is an experiment of the package with the small model of `muse-small`, three runs of each way,
 on a set drawn from a seed of which no model had seen a row before. As the published runs begin with encoders
 that have seen other pictures, so do these: one run of `things` on pictures of the same world, in which no
 name and no sentiment is told. Beside the scores stands what the best reader of the text alone, and of both,
@@ -12,6 +12,7 @@ scores of each run, not the models.
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,11 +26,14 @@ from timing import environment
 
 from fuseloom.comparison.experiments import read_experiment
 from fuseloom.comparison.recipe_run import RecipeResult, run_recipe
+from fuseloom.comparison.sweep import Sweep, run_sweep
 from fuseloom.comparison.variants import Variants, VariantsConfig, run_variants
 from fuseloom.data.scenes.sets import write_scenes
+from fuseloom.report.decode import decode
+from fuseloom.report.experiments.text import sweep_text, variants_text
 from fuseloom.train.recipe import read_recipe
 
-__all__ = ["TABLES", "ScenesTable", "main", "render"]
+__all__ = ["TABLES", "ScenesTable", "drawn", "finite", "main", "measured", "render", "seeing"]
 
 _RESULTS = Path(__file__).parent / "results"
 _SEEN = "scenes-things"
@@ -43,11 +47,11 @@ class ScenesTable:
     """An experiment, and the rows that it is run on."""
 
     experiment: str
-    """Of variants."""
-    set: str
+    """Of variants, or a sweep."""
+    set: str = "scenes-ner"
     """Of generated scenes."""
-    data_seed: int
-    rows: int
+    data_seed: int = 1
+    rows: int = 50_000
     variants: Sequence[str] = ()
     """Which of them; by default all."""
     settings: Sequence[str] = ()
@@ -55,13 +59,7 @@ class ScenesTable:
 
 
 TABLES: Mapping[str, ScenesTable] = {
-    "ner": ScenesTable(
-        experiment="muse-ablations",
-        set="scenes-ner",
-        data_seed=1,
-        rows=50_000,
-        variants=("MuSE", "text alone"),
-    ),
+    "ner": ScenesTable(experiment="muse-ablations", variants=("MuSE", "text alone")),
 }
 """Name -> what is run, and how much of it, so that it takes at most an hour on two cores."""
 
@@ -83,59 +81,52 @@ def seeing(folder: Path, *, rows: int, seed: int, settings: Sequence[str] = ()) 
 
 
 def measured(table: ScenesTable, data: Path, eye: Path, runs: Path, *, workers: int) -> dict[str, Any]:
-    """Run the experiment from where it was: the scores of each run, and what is the most to be expected."""
+    """Run the experiment from where it was: what it found, and what is the most to be expected."""
     config = read_experiment(table.experiment)
-    assert isinstance(config, VariantsConfig)
-    kept = {name: own for name, own in config.variants.items() if name in (table.variants or config.variants)}
     terms = config.terms.changed(
         recipe="muse-small",
         data=(str(data),),
         settings=(f"model.start.image={eye}", f"fit.rates.encoders.image={_RATE}", *table.settings),
     )
-    found = run_variants(replace(config, variants=kept, terms=terms), runs, num_workers=workers, progress=say)
     ceilings = json.loads((data / f"{table.set}.json").read_text("utf-8"))["ceilings"]["test"]
-    return {"table": asdict(table), "ceilings": ceilings, **_stored(found)}
+    found: Variants | Sweep
+    if isinstance(config, VariantsConfig):
+        wanted = table.variants or config.variants
+        kept = {name: own for name, own in config.variants.items() if name in wanted}
+        config = replace(config, variants=kept, terms=terms)
+        found = run_variants(config, runs, num_workers=workers, progress=say)
+        found = replace(found, tables=tuple(replace(one, data=table.set) for one in found.tables))
+    else:
+        found = run_sweep(replace(config, terms=terms), runs, num_workers=workers, progress=say)
+        found = replace(found, courses=tuple(replace(one, data=table.set) for one in found.courses))
+    return {"table": asdict(table), "ceilings": ceilings, "found": finite(asdict(found))}
 
 
-def _stored(found: Variants) -> dict[str, Any]:
-    """What is kept of the one data set of an experiment: the scores of each run."""
-    (table,) = found.tables
-    rows = [
-        {
-            "variant": one.name,
-            "scores": [run.scores["test"][table.metric] for run in one.runs],
-            "test": asdict(one.test),
-            "gain": None if one.gain is None else asdict(one.gain),
-            "parameters": one.parameters,
-            "train_s": round(one.train_s, 1),
-        }
-        for one in table.variants
-    ]
-    return {"metric": table.metric, "reference": found.reference, "variants": rows}
+def finite(value: Any) -> Any:
+    """The same, as JSON knows it: None for a number that is not finite."""
+    if isinstance(value, Mapping):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def render(results: Mapping[str, Any]) -> str:
-    """The table as text."""
-    terms, metric = results["table"], results["metric"]
+    """The tables as the package prints them, and what they are to be read beside."""
+    terms, found, things = results["table"], results["found"], results["things"]
+    if "tables" in found:
+        text = variants_text(decode(Variants, found, where="found"))
+    else:
+        text = sweep_text(decode(Sweep, found, where="found"))
     ceilings = ", ".join(f"{name} {value:.3f}" for name, value in results["ceilings"].items())
-    wide = max(len(row["variant"]) for row in results["variants"])
-    rows = f"{terms['set']}, seed {terms['data_seed']}, {terms['rows']:,} rows"
-    gain = f"more than {results['reference']}"
+    settings = f" ({', '.join(terms['settings'])})" if terms["settings"] else ""
+    pictures, minutes = f"{things['pictures']:,}", things["train_s"] / 60
     lines = [
-        f"{rows}; the best test {metric} that can be expected: {ceilings}",
-        f"{'':{wide}}  {metric:>22}  {gain:>25}  {'minutes':>7}  {'parameters':>10}",
+        f"{terms['set']}, seed {terms['data_seed']}, {terms['rows']:,} rows{settings}",
+        f"The best test score that can be expected of who reads: {ceilings}",
+        f"Image encoders begin with what {pictures} other pictures showed, in {minutes:.0f} minutes.",
     ]
-    for row in results["variants"]:
-        gain = "" if row["gain"] is None else _interval(row["gain"], sign="+")
-        lines.append(
-            f"{row['variant']:{wide}}  {_interval(row['test']):>22}  {gain:>25}  "
-            f"{row['train_s'] / 60:7.1f}  {row['parameters']:10,}"
-        )
-    return "\n".join([*lines, "", about(results)]) + "\n"
-
-
-def _interval(given: Mapping[str, float], sign: str = "") -> str:
-    return f"{given['mean']:{sign}.3f} ({given['low']:{sign}.3f} to {given['high']:{sign}.3f})"
+    return "\n".join([*lines, "", text, "", about(results)]) + "\n"
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
@@ -21,6 +22,7 @@ class Point:
         (tuple[Point, ...], [{"x": 0.5, "tags": []}], (Point(0.5),)),
         (tuple[str, int], ["a", 1], ("a", 1)),
         (dict[str, float], {"a": 2}, {"a": 2.0}),
+        (Mapping[str, Sequence[float]], {"a": [2]}, {"a": (2.0,)}),
         (float | None, None, None),
         (float | None, 0.5, 0.5),
         (Optional[int], 3, 3),  # noqa: UP045
@@ -57,6 +59,7 @@ def test_null_for_a_number_is_nan() -> None:
         (str, 1, r"here must be of type str, got 1\."),
         (Literal["a", "b"], ["a"], r"here must be one of \['a', 'b'\], got \['a'\]\."),
         (str, ["x" * 1000], r"got \['x{77}…\.$"),
+        (Sequence[int], "12", "here must be an array, got '12'"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(kind: Any, value: object, message: str) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -58,6 +58,13 @@ def _read_tuple(kind: Any, value: object, where: str) -> tuple[Any, ...]:
     )
 
 
+def _read_sequence(kind: Any, value: object, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise _unfit(where, "an array", value)
+    (item_kind,) = get_args(kind)
+    return tuple(decode(item_kind, item, where=f"{where}[{index}]") for index, item in enumerate(value))
+
+
 def _read_dict(kind: Any, value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _unfit(where, "an object", value)
@@ -103,7 +110,9 @@ def _unfit(where: str, expected: str, value: object) -> RunError:
 
 _READERS: dict[Any, Callable[[Any, object, str], Any]] = {
     tuple: _read_tuple,
+    Sequence: _read_sequence,
     dict: _read_dict,
+    Mapping: _read_dict,
     UnionType: _read_optional,
     Union: _read_optional,
     Literal: _read_choice,
