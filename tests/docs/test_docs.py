@@ -26,6 +26,7 @@ from fuseloom.comparison.result import (
 from fuseloom.comparison.sweep import SweepConfig
 from fuseloom.diagnose.health import Health
 from fuseloom.report import to_json
+from fuseloom.train.augmentation import Augmentation
 from fuseloom.train.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -141,10 +142,13 @@ def test_the_readme_shows_commands_that_another_page_runs() -> None:
 
 
 @pytest.mark.parametrize("page", pages_with("yaml"))
-def test_experiments_are_read_with_all_their_settings(page: Path, tmp_path: Path) -> None:
+def test_recipes_and_experiments_are_read_with_all_their_settings(page: Path, tmp_path: Path) -> None:
     for number, block in enumerate(blocks(page, "yaml")):
         file = tmp_path / f"{number}.yaml"
         file.write_text(block, encoding="utf-8")
+        if not block.startswith("kind: "):
+            Augmentation(read_recipe(str(file)).fit.augment)
+            continue
         config = read_experiment(str(file))
         assert not isinstance(config, EmapTableConfig)
         ways: Iterable[Mapping[str, str]]
