@@ -213,11 +213,10 @@ class Tagging(Task):
             if first < end:
                 left, right = self._named([whole[before:end, -2], found[:, -2]])
                 place = before + place_to_join(left, right, first - before)
+                cut = place - first
                 for span in self.entities(found[:, -2]):
-                    if (
-                        span.start < place - first < span.end
-                    ):  # it begins elsewhere now, as probable as before
-                        found[place - first, -1] = found[span.start, -1]
+                    if span.start < cut < span.end:  # it begins elsewhere now, as probable as before
+                        found[cut, -1] = found[span.start, -1]
             whole[place:behind] = found[place - first :]
             before, end = first, behind
         return whole

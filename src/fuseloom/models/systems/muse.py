@@ -78,9 +78,11 @@ class MuseSystem(System):
     picture_size: int = 32
     """Side of the pictures that the painter paints."""
     painter_blocks: int = 5
+    """Of each stream of the painter, at each of its levels."""
     painter_filters: int = 80
+    """Channels of the painter."""
     painter_mixtures: int = 10
-    """Blocks per stream and level, channels, and logistics per pixel of the painter."""
+    """Logistics that it gives each pixel as a mixture of."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.mu <= self.eta <= self.num_layers:
