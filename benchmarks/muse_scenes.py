@@ -59,7 +59,11 @@ class ScenesTable:
 
 
 TABLES: Mapping[str, ScenesTable] = {
-    "ner": ScenesTable(experiment="muse-ablations", variants=("MuSE", "text alone")),
+    "ner": ScenesTable(
+        experiment="muse-ablations",
+        variants=("MuSE", "text alone"),
+        settings=("fit.max_epochs=4",),
+    ),
 }
 """Name -> what is run, and how much of it, so that it takes at most an hour on two cores."""
 
