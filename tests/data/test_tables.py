@@ -83,8 +83,14 @@ def test_a_row_that_a_quote_carries_on_to_the_next_line_costs_one_row(write) -> 
     assert source.columns["b"].tolist() == ["x", "y"]
 
 
+def test_a_long_document_is_read(write) -> None:
+    source = read_table(write(f"a,b\n{' word' * 200_000},1\ny,2\n"))
+    assert [len(text) for text in source.columns["a"]] == [999_999, 1]
+    assert not source.set_aside
+
+
 def test_a_cell_too_long_for_the_reader_is_set_aside(write) -> None:
-    source = read_table(write(f"a,b\n{'x' * 200_000},1\ny,2\n"))
+    source = read_table(write(f"a,b\n{'x' * 5_000_000},1\ny,2\n"))
     assert source.columns["a"].tolist() == ["y"]
     assert "field larger than field limit" in source.set_aside[0].reason
 

@@ -16,6 +16,9 @@ __all__ = ["read_table"]
 
 _DELIMITERS = (",", ";", "\t")
 _SNIFFED_RECORDS = 100
+_LONGEST_CELL = 1 << 22
+"""Characters, a long book; Python's own limit is that of a long article. Behind a quote that nobody closed,
+so much is read in vain."""
 
 
 def read_table(path: Path) -> Source:
@@ -90,6 +93,7 @@ def _records(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[s
     A record over several lines that cannot be read, or has another length than the first, is taken for a
     quote that nobody closed: reading resumes on its second line, so that it does not swallow the rows below.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))  # of the process, and only ever raised
     start, width = 0, 0
     while start < len(lines):
         begin = start
