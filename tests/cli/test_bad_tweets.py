@@ -64,8 +64,10 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def predicted(trained: tuple[Path, Result], place: Path) -> tuple[dict[str, dict[str, str]], Result]:
     served = run("predict", trained[0], place)
     assert served.exit_code == 0, served.output
-    csv.field_size_limit(10_000_000)  # the entities of thousands of words in one cell
-    return {row["id"]: row for row in csv.DictReader(io.StringIO(served.stdout))}, served
+    limit = csv.field_size_limit(10_000_000)  # the entities of thousands of words stand in one cell
+    rows = {row["id"]: row for row in csv.DictReader(io.StringIO(served.stdout))}
+    csv.field_size_limit(limit)
+    return rows, served
 
 
 def test_what_is_wrong_with_pictures_and_sentences_is_named(folder: Path) -> None:
