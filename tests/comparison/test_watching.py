@@ -33,8 +33,8 @@ def test_a_run_that_is_watched_is_the_run_that_it_would_have_been(tmp_path):
     assert one.keys() == other.keys()
     assert all(one[name].equal(other[name]) for name in one)
     for costs in watched.watched["costs"]:
-        assert costs["forward and backward of 64 rows: ms"] > costs["prediction of a row: ms"] > 0
-        assert costs["forward and backward of 64 rows: peak MB"] > 4 * watched.parameters / 1e6
+        assert costs["step of 64, ms"] > costs["row, ms"] > 0
+        assert costs["peak MB"] > 4 * watched.parameters / 1e6
 
 
 def test_what_is_seen_is_told_and_written_for_each_epoch(tmp_path):

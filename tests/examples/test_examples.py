@@ -10,15 +10,22 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
+from torchvision.models.resnet import Bottleneck, ResNet
 
 import fuseloom
 from fuseloom.data import ReadOptions, load, read_rows
+from fuseloom.heads import TaggingHead
+from fuseloom.models.muse import OfficialImage, OfficialText, official_muse, official_muse_state
+from fuseloom.nn import PostNormBlock
 
 Ask = Callable[[Any], Any]
 
@@ -105,6 +112,44 @@ def test_models_that_talk_between_their_stages_learn_digits(data_dir: Path) -> N
     scores = [float(line.split()[-1]) for line in said.splitlines()]
     assert len(scores) == 3
     assert max(scores) > 0.3
+
+
+@pytest.fixture
+def tweets(tmp_path: Path) -> Path:
+    """A folder with a checkpoint of random weights under the official names, and two tweets."""
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ann", "##a", "met", "bob", "in", "rome"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    lines = ("IMGID:1", "Anna\tB-PER", "met\tO", "Bob\tB-PER", "", "IMGID:2", "in\tO", "Rome\tB-OTHER", "")
+    (tmp_path / "tweets.txt").write_text("\n".join(lines), encoding="utf-8")
+    for name in "12":
+        (tmp_path / f"{name}.jpg").write_bytes(picture(100 * int(name)))
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    bert = transformers.BertConfig(vocab_size=len(words), **sizes)
+    bert.save_pretrained(tmp_path)
+    torch.manual_seed(3)
+    body = nn.Sequential(*list(ResNet(Bottleneck, [1, 1, 1, 1]).children())[:-2])
+    model = official_muse(
+        OfficialText(transformers.BertModel(bert, add_pooling_layer=False)),
+        OfficialImage(body, 2048, dim=24),
+        TaggingHead(24, 12),
+        block=partial(PostNormBlock, num_heads=2),
+    )
+    torch.save(official_muse_state(model.state_dict()), tmp_path / "model_best.bin")
+    return tmp_path
+
+
+def test_a_checkpoint_of_entities_tags_words(tweets: Path) -> None:
+    files = ("model_best.bin", "", "tweets.txt", "")
+    said = run("08_official_muse_entities.py", *(str(tweets / name) for name in files))
+    counted, first, second, score = said.splitlines()
+    assert counted == "2 sentences, 0 of them cut after 64 word pieces"
+    found = {line.partition(" [")[0]: re.findall(r"\('(\w+)', '([^']+)'\)", line) for line in (first, second)}
+    assert found.keys() == {"Anna met Bob", "in Rome"}
+    assert any(found.values())
+    assert all(kind in {"MISC", "PER", "ORG", "LOC"} for spans in found.values() for kind, _ in spans)
+    assert all(words in sentence for sentence, spans in found.items() for _, words in spans)
+    assert 0 <= float(score.removeprefix("span F1 ")) <= 1
 
 
 def picture(value: int) -> bytes:

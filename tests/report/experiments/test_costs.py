@@ -6,7 +6,7 @@ from fuseloom.comparison.variants import Variant, Variants
 from fuseloom.report.experiments.costs import costs_table
 from fuseloom.report.experiments.text import variants_text
 
-STEP, MEMORY = "forward and backward of 8 rows: ms", "forward and backward of 8 rows: peak MB"
+STEP, MEMORY = "step of 8, ms", "peak MB"
 
 
 def costly(one: Variant, factor: float) -> Variant:

@@ -114,7 +114,8 @@ def _check_system(state: Mapping[str, Tensor]) -> None:
     if any(name.startswith("crf.") for name in state):
         raise DataError(
             "The checkpoint must be one of sentiment, got one of named entities ('crf.transitions'): it tags "
-            "word pieces, which no saved model does. In Python, official_muse with convert_muse reads it."
+            "word pieces, which no saved model does. In Python, official_muse with convert_muse reads it, as "
+            "examples/08_official_muse_entities.py does."
         )
 
 

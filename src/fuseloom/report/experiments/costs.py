@@ -37,7 +37,11 @@ def costs_table(variants: Variants) -> Table | None:
         for one in table.variants
     ]
     seeds = " Mean over seeds, with its 95 % interval." if variants.seeds > 1 else ""
-    note = f"Each run: the median over its epochs. {of}: divided by what {variants.reference} takes.{seeds}"
+    note = (
+        "A step: forward, backward and AdamW on so many validation rows; the peak is that of the first two. "
+        "A row: its prediction, with as many at once. Each run: the median over its epochs. "
+        f"{of}: divided by what {variants.reference} takes.{seeds}"
+    )
     return Table(head=head, rows=tuple(rows), words=2, note=note)
 
 
