@@ -9,7 +9,7 @@ from fuseloom.data.scenes.bodies import Surfaces
 from fuseloom.data.scenes.geometry import Hits, Solids, cast
 from fuseloom.data.scenes.world import Doubles, Light
 
-__all__ = ["brightness", "encoded", "sky_colour", "sun_direction"]
+__all__ = ["brightness", "decoded", "encoded", "sky_colour", "sun_direction"]
 
 _GAMMA = 2.2
 _SHININESS = 24
@@ -55,6 +55,17 @@ def sky_colour(light: Light, directions: Doubles) -> Doubles:
 def encoded(linear: Doubles) -> NDArray[np.uint8]:
     """Linear light from 0 to 1 as pixels for a screen; what is brighter is white."""
     return np.round(255 * np.clip(linear, 0, 1) ** (1 / _GAMMA)).astype(np.uint8)
+
+
+def decoded(pixels: NDArray[np.uint8]) -> Doubles:
+    """Pixels for a screen as linear light from 0 to 1.
+
+    Example:
+        >>> encoded(decoded(np.array([0, 40, 255], dtype=np.uint8))).tolist()
+        [0, 40, 255]
+    """
+    linear: Doubles = (pixels / 255) ** _GAMMA
+    return linear
 
 
 def _in_shadow(

@@ -1,7 +1,9 @@
 """What sensors at the camera see of a scene, pixel by pixel on the same grid."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +16,23 @@ from fuseloom.data.scenes.light import brightness, encoded, sky_colour
 from fuseloom.data.scenes.world import Doubles, Scene, moved
 from fuseloom.errors import OptionError
 
-__all__ = ["EVENT_SECONDS", "EVENT_STEP", "FARTHEST", "GROUND", "LABELS", "SKY", "Rendering", "render"]
+__all__ = [
+    "EVENT_SECONDS",
+    "EVENT_STEP",
+    "FARTHEST",
+    "GROUND",
+    "LABELS",
+    "SKY",
+    "Maps",
+    "Rendering",
+    "edges_between",
+    "render",
+    "scanned_rows",
+]
 
 Floats = NDArray[np.float32]
+Maps = Mapping[str, NDArray[Any]]
+"""Sensor -> what it shows on one grid ``[H, W]`` or ``[H, W, C]``."""
 
 SKY, GROUND = 0, 1
 LABELS = ("sky", "ground", *KINDS)
@@ -77,15 +93,8 @@ class Rendering:
 
     @cached_property
     def edges(self) -> NDArray[np.bool_]:
-        """Where the thing, or by 32 degrees the surface's direction, differs from the next pixel ``[H, W]``.
-
-        The next pixel is the one to the right or the one below.
-        """
-        found = np.zeros((self.height, self.width), dtype=np.bool_)
-        for axis in (0, 1):
-            changed = _changes(self.label, axis) | _changes(self.instance, axis) | _bends(self.normals, axis)
-            found[: changed.shape[0], : changed.shape[1]] |= changed
-        return found
+        """Where the thing, or the surface's direction, changes to the next pixel ``[H, W]``."""
+        return edges_between(self.label, self.instance, self.normals)
 
     @cached_property
     def thermal(self) -> Floats:
@@ -113,7 +122,7 @@ class Rendering:
 
         Sixteen scan lines, or as many as there are rows; of each every pixel that is not in the sky.
         """
-        rows = np.unique(np.linspace(0, self.height - 1, _SCAN_LINES).round().astype(np.intp))
+        rows = scanned_rows(self.height)
         rays = (rows[:, None] * self.width + np.arange(self.width)).ravel()
         rays = rays[np.isfinite(self._hits.distance[rays])]
         points = self._hits.distance[rays, None] * self._rays[rays]
@@ -191,6 +200,28 @@ def render(scene: Scene, height: int = 64, width: int = 64) -> Rendering:
     for thing in scene.things:
         check_thing(thing)
     return Rendering(scene=scene, height=height, width=width)
+
+
+def edges_between(
+    label: NDArray[np.int64], instance: NDArray[np.int64], normals: Floats
+) -> NDArray[np.bool_]:
+    """Where a pixel differs from the next, which is the one to the right or the one below ``[H, W]``.
+
+    Args:
+        label: What is there ``[H, W]``.
+        instance: Which thing it is ``[H, W]``.
+        normals: Unit vectors out of the surfaces, which differ by 32 degrees, or zero ``[H, W, 3]``.
+    """
+    found = np.zeros(label.shape, dtype=np.bool_)
+    for axis in (0, 1):
+        changed = _changes(label, axis) | _changes(instance, axis) | _bends(normals, axis)
+        found[: changed.shape[0], : changed.shape[1]] |= changed
+    return found
+
+
+def scanned_rows(height: int) -> NDArray[np.intp]:
+    """Numbers of the rows of pixels that the lidar scans."""
+    return np.unique(np.linspace(0, height - 1, _SCAN_LINES).round().astype(np.intp))
 
 
 def _on_ground(hits: Hits, origins: Doubles, directions: Doubles) -> Hits:
