@@ -64,6 +64,10 @@ TABLES: Mapping[str, ScenesTable] = {
         variants=("MuSE", "text alone"),
         settings=("fit.max_epochs=4",),
     ),
+    "ablations": ScenesTable(experiment="muse-ablations", settings=("fit.max_epochs=2",)),
+    "msa": ScenesTable(
+        experiment="muse-ablations", set="scenes-msa", rows=20_000, settings=("fit.max_epochs=3",)
+    ),
 }
 """Name -> what is run, and how much of it, so that it takes at most an hour on two cores."""
 

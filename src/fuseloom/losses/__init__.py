@@ -1,4 +1,4 @@
-"""Losses that pull representations of modalities together or apart: functions of tensors."""
+"""Losses of representations, which they pull together or apart, and of pixels: functions of tensors."""
 
 from fuseloom.losses.cca import cca_loss
 from fuseloom.losses.elbo import (
@@ -9,10 +9,12 @@ from fuseloom.losses.elbo import (
     reconstruction_loss,
     squared_loss,
 )
+from fuseloom.losses.hard_pixels import hard_pixel_loss
 
 __all__ = [
     "cca_loss",
     "elbo_loss",
+    "hard_pixel_loss",
     "kl_standard_normal",
     "logit_loss",
     "probability_loss",

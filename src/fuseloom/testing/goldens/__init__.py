@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fuseloom.testing.goldens import (
     cen,
+    dense_scores,
     fsmr,
     geminifusion,
     lecture,
@@ -53,6 +54,7 @@ __all__ = ["RUNNERS", "Given", "GoldenCase", "Ledger", "Runner", "Tolerance", "r
 
 RUNNERS: Mapping[str, Runner] = {
     **cen.RUNNERS,
+    **dense_scores.RUNNERS,
     **fsmr.RUNNERS,
     **geminifusion.RUNNERS,
     **lecture.RUNNERS,
