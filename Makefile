@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-muse bench-remedies bench-scenes bench-views docs constraints clean
+.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-muse bench-muse-scenes bench-remedies bench-scenes bench-views docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -93,6 +93,10 @@ bench-muse: $(STAMP) ## What MuSE costs whole, and its CRF, captioner and PixelC
 	@$(BIN)/python benchmarks/pixelcnn.py --json benchmarks/results/pixelcnn.json
 	@$(BIN)/python benchmarks/muse.py --json benchmarks/results/muse.json
 	@$(BIN)/python benchmarks/muse_profile.py --batch 4
+	@$(BIN)/python benchmarks/pages.py
+
+bench-muse-scenes: $(STAMP) ## What MuSE reaches on generated scenes, and what its parts are worth; three hours
+	@for table in ner ablations msa; do $(BIN)/python benchmarks/muse_scenes.py $$table --workers 2 || exit; done
 	@$(BIN)/python benchmarks/pages.py
 
 bench-interactions: $(STAMP) ## Which merges find information that only both modalities together hold

@@ -12,6 +12,7 @@ from textwrap import indent
 
 import exchange_tables
 import muse_profile
+import muse_scenes
 import remedy_tables
 import scenes_audit
 import tables
@@ -25,6 +26,7 @@ _RENDER = {
     "cooperation": remedy_tables.render_costs,
     "exchange": exchange_tables.render,
     "muse_profile": muse_profile.render,
+    "muse_scenes_ner": muse_scenes.render,
     "remedies_av_digits": remedy_tables.render,
     "remedies_imbalanced": remedy_tables.render,
     "scenes_audit": scenes_audit.render,

@@ -1,0 +1,49 @@
+"""The assembly for dense prediction: a backbone of many streams, one head for all of them, and their mean."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fuseloom.models.dense.ensemble import Ensemble
+from fuseloom.models.dense.stream_encoder import StreamEncoder
+from fuseloom.types import Trace
+
+__all__ = ["DenseModel"]
+
+
+class DenseModel(nn.Module):
+    """Every modality predicts by itself, through one head, and the mean of all is the prediction.
+
+    Args:
+        encoder: Maps to maps of several widths and strides.
+        head: Maps after each stage, coarsest last, to a map of predictions: ``Sequence[[B, C, H, W]]`` to
+            ``[B, K, H, W]``.
+        ensemble: Of the modalities of the encoder.
+    """
+
+    def __init__(self, encoder: StreamEncoder, head: nn.Module, ensemble: Ensemble) -> None:
+        super().__init__()
+        self.encoder, self.head, self.ensemble = encoder, head, ensemble
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor | None] | None = None,
+        *,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """Predictions of each modality, and last their mean, ``[B, M + 1, K, H, W]`` at the head's stride.
+
+        What a modality predicts of a sample that lacks it is to be ignored; the mean does.
+
+        Args:
+            inputs: As of `StreamEncoder`.
+            masks: As of `StreamEncoder`.
+            trace: Collects auxiliary losses and records.
+        """
+        stages, there = self.encoder(inputs, masks, trace=None if trace is None else trace.scope("encoder"))
+        names = list(self.encoder.channels)
+        together = [torch.cat([stage[name] for name in names]) for stage in stages]
+        parts = dict(zip(names, self.head(together).chunk(len(names)), strict=True))
+        return torch.stack([*parts.values(), self.ensemble(parts, there)], 1)

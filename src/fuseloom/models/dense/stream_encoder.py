@@ -1,0 +1,130 @@
+"""The contract of a backbone that several maps of one scene run through, together."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fuseloom.errors import MaskError, ModalityError, OptionError, did_you_mean
+from fuseloom.part import check_dims, zero_masked
+from fuseloom.types import Masks, Streams, Trace
+
+__all__ = ["StreamEncoder", "run_shared"]
+
+
+class StreamEncoder(nn.Module, ABC):
+    """Maps that share their pixels, through one backbone of shared weights, with exchanges inside.
+
+    What is not shared, such as norms, has a part per modality. Streams run as one batch. A modality that a
+    sample lacks is zero, gives nothing to the others, and is not there in what comes out.
+
+    Args:
+        channels: Modality name -> channels of its map.
+        dims: Width after each stage.
+        strides: How many pixels of the input lie between two of a map, after each stage.
+
+    Raises:
+        ModalityError: a name that cannot be used, or no channels.
+        OptionError: not one stride for each width.
+    """
+
+    def __init__(self, channels: Mapping[str, int], dims: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__()
+        self.channels = check_dims(channels, (1, None), owner=type(self).__name__)
+        if len(dims) != len(strides):
+            raise OptionError(f"strides must be one for each of {len(dims)} stages, got {len(strides)}.")
+        self.dims, self.strides = tuple(dims), tuple(strides)
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor | None] | None = None,
+        *,
+        trace: Trace | None = None,
+    ) -> tuple[list[Streams], Masks]:
+        """Maps after each stage, ``[B, C, H, W]`` of each modality, and which samples have it.
+
+        Args:
+            inputs: Modality name -> ``[B, C, H, W]``; some may be left out, not all.
+            masks: Modality name -> ``[B, H, W]``, True = real; a sample of which no pixel is real lacks the
+                modality. What is under False may be anything.
+            trace: Collects auxiliary losses and records of the exchanges.
+
+        Returns:
+            Streams of all modalities for each stage, and modality name -> ``[B]``, True where it is there,
+            for those that not all samples are known to have.
+
+        Raises:
+            ModalityError: no or unknown inputs, or maps of different sizes or other channels.
+            MaskError: a mask that does not fit its map.
+        """
+        streams, there = self._enter(inputs, masks or {})
+        return self.run(streams, there, trace=trace), there
+
+    @abstractmethod
+    def run(self, streams: Streams, there: Masks, *, trace: Trace | None) -> list[Streams]:
+        """Maps after each stage, from checked maps in the order of ``channels``, zero where masked.
+
+        Args:
+            streams: Of all modalities.
+            there: Modality name -> ``[B]``; one that is not in it is there in all samples.
+            trace: As of `forward`.
+        """
+
+    def _enter(
+        self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor | None]
+    ) -> tuple[Streams, Masks]:
+        if unknown := sorted({*inputs, *masks} - self.channels.keys()):
+            hint = did_you_mean(unknown[0], self.channels)
+            raise ModalityError(f"Maps must be of {sorted(self.channels)}, got {unknown[0]!r}.{hint}")
+        first = next(iter(inputs.values()), None)
+        if first is None:
+            raise ModalityError(f"There must be a map of {sorted(self.channels)} at least, got none.")
+        if first.dim() != 4:
+            raise ModalityError(f"Maps must be [B, C, H, W], got shape {tuple(first.shape)}.")
+        batch, _, *size = first.shape
+        streams: Streams = {}
+        there: Masks = {}
+        for name, count in self.channels.items():
+            if name not in inputs:
+                streams[name] = first.new_zeros(batch, count, *size)
+                there[name] = first.new_zeros(batch, dtype=torch.bool)
+                continue
+            streams[name] = _checked(name, inputs[name], (batch, count, *size))
+            if (mask := masks.get(name)) is not None:
+                streams[name] = zero_masked(streams[name], _checked_mask(name, mask, (batch, *size)))
+                there[name] = mask.flatten(1).any(1)
+        return streams, there
+
+
+def _checked(name: str, value: Tensor, expected: tuple[int, ...]) -> Tensor:
+    if tuple(value.shape) != expected:
+        raise ModalityError(
+            f"{name!r} must have shape {expected} like the others, got {tuple(value.shape)}. Resize all maps "
+            "to one grid."
+        )
+    return value
+
+
+def _checked_mask(name: str, mask: Tensor, expected: tuple[int, ...]) -> Tensor:
+    if mask.dtype != torch.bool or tuple(mask.shape) != expected:
+        raise MaskError(
+            f"Mask of {name!r} must be bool of shape {expected} (True = real), got {mask.dtype} of shape "
+            f"{tuple(mask.shape)}."
+        )
+    return mask
+
+
+def run_shared(module: Callable[[Tensor], Tensor], streams: Streams) -> Streams:
+    """What a module makes of each stream, as one batch; streams of one shape.
+
+    Example:
+        >>> found = run_shared(torch.neg, {"rgb": torch.ones(2, 3), "depth": torch.zeros(2, 3)})
+        >>> found["rgb"].tolist()
+        [[-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]]
+    """
+    if len(streams) == 1:
+        return {name: module(value) for name, value in streams.items()}
+    parts = module(torch.cat([*streams.values()])).chunk(len(streams))
+    return dict(zip(streams, parts, strict=True))
