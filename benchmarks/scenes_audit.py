@@ -37,6 +37,7 @@ from fuseloom.data.scenes.msa import MOODS, MsaExample, MsaScenes, msa_example
 from fuseloom.data.scenes.ner import NerExample, NerScenes, ner_example
 from fuseloom.data.scenes.ner_words import TYPES, Name, names_in
 from fuseloom.data.scenes.render import Rendering
+from fuseloom.data.scenes.seg import WARM, SegExample, SegScenes, seg_example
 from fuseloom.data.scenes.writing import jpeg
 from fuseloom.metrics.correction import holm
 
@@ -47,6 +48,7 @@ _SEED = 20261123
 _ROWS = 8000
 _ALPHA = 0.05
 _TOGETHER = "all of these"
+_SEG = SegScenes(pixels=64)
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -89,7 +91,31 @@ def questions_of_moods(rows: int, seed: int) -> Iterator[Question]:
     yield Question(set="scenes-msa", label="sentiment of the picture", answers=moods, facts=seen)
 
 
-_ASKED = (questions_of_names, questions_of_moods)
+def questions_of_pixels(rows: int, seed: int) -> Iterator[Question]:
+    """What a photograph must not tell of a thing, and what distances must not."""
+    examples = (seg_example(_SEG, seed, index) for index in count())
+    boards, seen = [], []
+    colours, measured = [], []
+    for example in examples:
+        scene, shown = example.rendering.scene, example.rendering.shown
+        place = int(np.argmax(shown))  # the thing that shows most of itself
+        if shown[place] and len(boards) < 2 * rows:
+            boards.append("board" if example.boards[place] else "thing")
+            seen.append(_facts_of_picture(example.rendering, place) | _order_of(example.id))
+        thing = scene.things[place]
+        asked = shown[place] and not example.boards[place] and family_of(thing.kind) in ("vehicle", "toy")
+        if asked and len(colours) < 2 * rows:
+            colours.append("warm" if thing.colour in WARM else "cold")
+            measured.append(_facts_of_depth(example, place) | _order_of(example.id))
+        if len(boards) == len(colours) == 2 * rows:
+            break
+    label = "whether a thing is a board, by the photograph"
+    yield Question(set="scenes-seg", label=label, answers=boards, facts=_stacked(seen))
+    label = "whether a vehicle or toy is warm, by distances"
+    yield Question(set="scenes-seg", label=label, answers=colours, facts=_stacked(measured))
+
+
+_ASKED = (questions_of_names, questions_of_moods, questions_of_pixels)
 
 
 def _with_open_name(seed: int) -> Iterator[tuple[NerExample, Name]]:
@@ -120,6 +146,27 @@ def _facts_of_mood(example: MsaExample) -> Facts:
     things = example.rendering.scene.things
     (bearer,) = [place for place, thing in enumerate(things) if thing.kind in kinds]
     return _facts_of_picture(example.rendering, bearer) | {"file order": np.array([int(example.id)])}
+
+
+def _facts_of_depth(example: SegExample, answer: int) -> Facts:
+    """What distances tell without knowing a thing, and the kind, place and size of the thing that answers."""
+    depth = example.maps["depth"]
+    known, scene = depth[np.isfinite(depth)], example.rendering.scene
+    own = depth[example.rendering.instance == answer + 1]
+    thing = scene.things[answer]
+    return {
+        "mean distance": np.array([known.mean(), known.std(), known.size]),
+        "things that show": np.array([sum(shown > 0 for shown in example.rendering.shown)]),
+        "answer: number in the scene": np.array([answer]),
+        "answer: where it stands": _standing(scene, answer),
+        "answer: distances": np.array([own.min(), own.mean(), own.std()]),
+        "answer: pixels": np.array([own.size]),
+        "answer: kind": np.array([thing.kind == kind for kind in KINDS]),
+    }
+
+
+def _order_of(name: str) -> Facts:
+    return {"file order": np.array([int(name.split("_")[1])])}
 
 
 def _lengths(words: Sequence[str]) -> Floats:

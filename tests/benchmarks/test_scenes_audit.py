@@ -72,7 +72,7 @@ def test_the_table_marks_what_is_above_chance(program: Any) -> None:
     assert lines[-1] == "seed 3"
 
 
-def test_both_sets_are_asked_for_every_label(
+def test_all_sets_are_asked_for_every_label(
     program: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "audit.json"
@@ -83,10 +83,14 @@ def test_both_sets_are_asked_for_every_label(
         ("scenes-ner", "type of a name that the sentence leaves open", 40),
         ("scenes-msa", "sentiment of the pair", 40),
         ("scenes-msa", "sentiment of the picture", 40),
+        ("scenes-seg", "whether a thing is a board, by the photograph", 40),
+        ("scenes-seg", "whether a vehicle or toy is warm, by distances", 40),
     ]
     facts = [{line["fact"] for line in one["lines"]} for one in results["questions"]]
     wanted = {"mean colour", "image size", "number of things", "answer: where it stands", "file order"}
-    assert all(wanted <= own for own in facts)
+    assert all(wanted <= own for own in facts[:4])
     assert "length of the sentence" in facts[0]
     assert facts[1] - facts[2] == {"length of the text"}
+    assert "mean colour" not in facts[4]
+    assert {"mean distance", "answer: kind", "answer: pixels", "file order"} <= facts[4]
     assert "scenes-ner, type of a name" in capsys.readouterr().out
