@@ -19,10 +19,12 @@ __all__ = [
     "ArchivePart",
     "Frames",
     "Sound",
+    "check_pixels",
     "even_places",
     "frames_of",
     "is_audio_name",
     "is_image_name",
+    "open_item",
     "read_audio",
     "read_image",
     "read_item",
@@ -117,8 +119,8 @@ def read_image(item: Any) -> NDArray[np.uint8]:
             "Reading pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
         ) from None
     try:
-        with _opened(item) as file, Image.open(file) as picture:
-            _check_pixels(picture.width, picture.height)
+        with open_item(item) as file, Image.open(file) as picture:
+            check_pixels(picture.width, picture.height)
             return _rgb(ImageOps.exif_transpose(picture))
     except DataError:
         raise
@@ -144,6 +146,35 @@ def read_audio(item: Any) -> tuple[NDArray[np.float32], int]:
         raise DataError("a recording with samples that are not finite")
     mono = samples.mean(-1) if samples.ndim == 2 else samples
     return mono.astype(np.float32), rate
+
+
+def open_item(item: Any) -> BinaryIO:
+    """The bytes of an item that is no array, to be closed by who asked.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if isinstance(item, bytes):
+        return io.BytesIO(item)
+    if isinstance(item, ArchivePart):
+        return io.BytesIO(item.read())
+    path = Path(item)
+    if path.exists() and not path.is_file():  # a pipe or device would never end
+        raise DataError("a folder, not a file" if path.is_dir() else "not a regular file")
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise DataError("no such file") from None
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuse a picture of more than 2^27 pixels.
+
+    Raises:
+        DataError: it is.
+    """
+    if width * height > _MOST_PIXELS:
+        raise DataError(f"a picture of {width} x {height} pixels, more than {_MOST_PIXELS:,}")
 
 
 def read_item(read: Callable[[Any], T], item: Any) -> T:
@@ -185,7 +216,7 @@ def _decoded(item: Any) -> tuple[NDArray[Any], int]:
             "Reading recordings needs soundfile. Install it with: pip install 'fuseloom[audio]'"
         ) from None
     try:
-        with _opened(item) as file:
+        with open_item(item) as file:
             _check_whole(file)
             with soundfile.SoundFile(file) as sound:
                 promised, rate = sound.frames, sound.samplerate
@@ -224,28 +255,9 @@ def _given(sound: Sound) -> tuple[NDArray[Any], int]:
     return (samples - middle) / top, int(sound.rate)
 
 
-def _opened(item: Any) -> BinaryIO:
-    if isinstance(item, bytes):
-        return io.BytesIO(item)
-    if isinstance(item, ArchivePart):
-        return io.BytesIO(item.read())
-    path = Path(item)
-    if path.exists() and not path.is_file():  # a pipe or device would never end
-        raise DataError("a folder, not a file" if path.is_dir() else "not a regular file")
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise DataError("no such file") from None
-
-
 def _strip(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     high = max(len(pixels) for pixels in pictures)
     return np.concatenate([np.pad(p, ((0, high - len(p)), (0, 0), (0, 0))) for p in pictures], axis=1)
-
-
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > _MOST_PIXELS:
-        raise DataError(f"a picture of {width} x {height} pixels, more than {_MOST_PIXELS:,}")
 
 
 def _rgb(picture: Any) -> NDArray[np.uint8]:
