@@ -13,7 +13,6 @@ scores of each run, not the models.
 import argparse
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -129,12 +128,21 @@ def render(results: Mapping[str, Any]) -> str:
     ceilings = ", ".join(f"{name} {value:.3f}" for name, value in results["ceilings"].items())
     settings = f" ({', '.join(terms['settings'])})" if terms["settings"] else ""
     pictures, minutes = f"{things['pictures']:,}", things["train_s"] / 60
+    workers = results["environment"]["workers"]
     lines = [
         f"{terms['set']}, seed {terms['data_seed']}, {terms['rows']:,} rows{settings}",
         f"The best test score that can be expected of who reads: {ceilings}",
         f"Image encoders begin with what {pictures} other pictures showed, in {minutes:.0f} minutes.",
+        f"All runs trained for {_trained(found) / 60:.0f} minutes in sum, {workers} at once.",
     ]
     return "\n".join([*lines, "", text, "", about(results)]) + "\n"
+
+
+def _trained(found: Mapping[str, Any]) -> float:
+    """Seconds of training, of all runs of all variants or cells."""
+    rows = [row for table in found.get("tables", ()) for row in table["variants"]]
+    rows += [cell for course in found.get("courses", ()) for cell in course["cells"]]
+    return sum(run["train_s"] for row in rows for run in row["runs"])
 
 
 def main() -> None:
@@ -144,16 +152,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs", "muse-scenes"), help="of rows and runs")
     options = parser.parse_args()
-    table, start = TABLES[options.table], time.perf_counter()
+    table = TABLES[options.table]
     folder = options.folder
     data = drawn(table.set, folder, rows=table.rows, seed=table.data_seed)
     eye, seen = seeing(folder, rows=_PICTURES, seed=table.data_seed)
     found = measured(table, data, eye, folder / f"runs-{options.table}", workers=options.workers)
     found["things"] = {"pictures": _PICTURES, "train_s": seen.train_s, "test": seen.scores["test"]}
-    about_it = environment(torch.device("cpu"), table.data_seed) | {
-        "workers": options.workers,
-        "seconds": round(time.perf_counter() - start),
-    }
+    about_it = environment(torch.device("cpu"), table.data_seed) | {"workers": options.workers}
     publish({"environment": about_it, **found}, _RESULTS / f"muse_scenes_{options.table}.json", render)
 
 

@@ -33,12 +33,14 @@ def test_a_table_is_drawn_run_and_stored_with_its_ceilings(program: Any, tmp_pat
     assert [row["name"] for row in one["variants"]] == ["MuSE", "text alone"]
     assert [len(row["runs"]) for row in one["variants"]] == [3, 3]
     stored = json.dumps(
-        found | {"things": {"pictures": 100, "train_s": 90.0}, "environment": {"commit": "none"}}
+        found
+        | {"things": {"pictures": 100, "train_s": 90.0}, "environment": {"commit": "none", "workers": 1}}
     )
     assert str(tmp_path) not in stored.replace(f"model.start.image={eye}", "")
     text = program.render(json.loads(stored))
     assert "scenes-ner, seed 9, 100 rows (fit.max_epochs=1, fit.lr=1e-3, data.fraction=0.5)" in text
     assert "what 100 other pictures showed, in 2 minutes" in text
+    assert "All runs trained for 0 minutes in sum, 1 at once." in text
     assert "MuSE" in text
     assert "text alone" in text
 
@@ -50,7 +52,7 @@ def test_a_sweep_is_stored_and_rendered_too(program: Any, tmp_path: Path) -> Non
     eye, _ = program.seeing(tmp_path, rows=100, seed=9, settings=["fit.max_epochs=1"])
     found = program.measured(table, data, eye, tmp_path / "runs", workers=1)
     stored = json.dumps(
-        found | {"things": {"pictures": 60, "train_s": 1.0}, "environment": {"commit": "none"}}
+        found | {"things": {"pictures": 60, "train_s": 1.0}, "environment": {"commit": "none", "workers": 1}}
     )
     text = program.render(json.loads(stored))
     assert "0.25" in text
