@@ -10,11 +10,14 @@ from torch.nn import functional as F
 from fuseloom.losses.hard_pixels import hard_pixel_loss
 from fuseloom.metrics.generation import frechet_distance, kernel_distance
 from fuseloom.metrics.segmentation import SegmentationScores, confusion_counts, segmentation_scores
+from fuseloom.models.dense.inference import enlarged
 from fuseloom.testing.goldens._case import Given, Runner, leaf
 
 __all__ = ["RUNNERS"]
 
 _PERCENT = 100
+_EVERY = 4
+"""Of the enlarged scores every fourth pixel is stored."""
 
 
 def _main(given: Given) -> dict[str, Tensor]:
@@ -90,6 +93,14 @@ def _distances(given: Given) -> dict[str, Tensor]:
     return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
 
 
+def _postprocessed(given: Given) -> dict[str, Tensor]:
+    whole = enlarged(given.inputs["logits"], given.option("out_hw"), mode="bicubic")
+    return {
+        "output.pred": whole.argmax(1)[0].to(torch.uint8),
+        "output.resized": whole[0].permute(1, 2, 0)[::_EVERY, ::_EVERY],
+    }
+
+
 def _three(scores: SegmentationScores) -> Tensor:
     return _PERCENT * torch.tensor(
         [scores.pixel_accuracy, scores.mean_accuracy, scores.mean_iou], dtype=torch.float64
@@ -104,6 +115,7 @@ RUNNERS = {
     "geminifusion/metrics_main": Runner(run=_main),
     "geminifusion/metrics_deliver": Runner(run=_deliver),
     "geminifusion/ohem_loss": Runner(run=_hard_pixels),
+    "geminifusion/val_postprocess": Runner(run=_postprocessed),
     "tokenfusion/seg_metrics": Runner(run=_tokenfusion),
     "cen/fid_kid": Runner(run=_distances),
     "cen/fid_rank_deficient": Runner(run=_distances),
