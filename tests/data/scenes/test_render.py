@@ -179,6 +179,33 @@ def test_the_photograph_shows_colours_by_the_light() -> None:
     assert dim.rgb[ball].mean() < red.rgb[ball].mean()
 
 
+def test_shades_are_of_shape_and_light_and_of_no_colour() -> None:
+    things = [
+        replace(BALL, colour=colour, pattern=pattern, material=material)
+        for colour, pattern, material in (("red", "plain", "wooden"), ("white", "checked", "metal"))
+    ]
+    one, other = (render(scene(thing), 33, 33) for thing in things)
+    assert (one.rgb != other.rgb).any()
+    np.testing.assert_array_equal(one.shade, other.shade)
+    darker = render(scene(things[0], light=replace(LIGHT, sun=0.2)), 33, 33)
+    assert darker.shade[one.instance == 1].mean() < one.shade[one.instance == 1].mean()
+    assert len(np.unique(one.shade[one.instance == 1])) > 10
+
+
+def test_texture_is_where_the_photograph_changes() -> None:
+    plain, checked = (
+        render(scene(replace(BALL, pattern=pattern, colour="white")), 129, 129)
+        for pattern in ("plain", "checked")
+    )
+    inside = plain.instance == 1
+    inside &= np.roll(inside, 1, 0) & np.roll(inside, -1, 0) & np.roll(inside, 1, 1) & np.roll(inside, -1, 1)
+    assert checked.texture[inside].mean() > 1.5 * plain.texture[inside].mean()
+    assert 0 <= plain.texture.min() <= plain.texture.max() <= 1
+    grey = plain.rgb.mean(-1) / 255
+    slope = np.hypot(grey[65, 64] - grey[63, 64], grey[64, 65] - grey[64, 63]) / 2
+    assert plain.texture[64, 64] == pytest.approx(slope, abs=1e-6)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (9, 3)])
 def test_any_size_is_rendered(height: int, width: int) -> None:
     seen = render(draw_scene(0, 0), height, width)

@@ -34,7 +34,7 @@ def examples(count: int, settings: SegScenes = SMALL, split: str = "train") -> l
 def test_a_photograph_does_not_tell_a_board_from_what_it_shows() -> None:
     for index in range(10):
         boards, things = (seg_example(one, 3, index) for one in (ALL_BOARDS, NO_BOARDS))
-        for kind in ("rgb", "event"):
+        for kind in ("rgb", "event", "shade", "texture"):
             np.testing.assert_array_equal(boards.maps[kind], things.maps[kind])
         shown = boards.rendering.instance > 0
         assert (boards.label[shown] == SEG_LABELS.index("board")).all()
@@ -178,6 +178,8 @@ def test_what_is_written_is_what_was_drawn(tmp_path: Path) -> None:
     np.testing.assert_allclose((read(row, "normals") - 128) / 127, one.maps["normals"], atol=5e-3)
     np.testing.assert_array_equal(read(row, "edges") > 0, one.maps["edges"])
     np.testing.assert_array_equal(read(row, "event") - 128, one.maps["event"])
+    np.testing.assert_array_equal(read(row, "shade"), one.maps["shade"])
+    np.testing.assert_allclose(read(row, "texture") / 255, one.maps["texture"], atol=2e-3)
     night, lost = rows[4], rows[5]
     assert night["failure"] == "night"
     assert night["depth"] == rows[3]["depth"]

@@ -41,6 +41,8 @@ FARTHEST = 60.0
 """Metres along a ray: beyond is haze, as the sky."""
 EVENT_SECONDS, EVENT_STEP = 0.05, 0.15
 """Between the two instants that events compare, and the change of log brightness that is one event."""
+_GREY = 0.5
+"""Reflectance of all in a picture of shades."""
 _DARKEST = 0.02
 """Brightness that the event sensor cannot tell from none."""
 _SKY_COOLER = 25.0
@@ -61,6 +63,20 @@ class Rendering:
     def rgb(self) -> NDArray[np.uint8]:
         """What a photograph shows ``[H, W, 3]``."""
         return encoded(self._brightness)
+
+    @cached_property
+    def shade(self) -> NDArray[np.uint8]:
+        """What a photograph would show in grey if all were dull and of one colour ``[H, W]``."""
+        one = np.full_like(self._surfaces.colour, _GREY)
+        plain = replace(self._surfaces, colour=one, gloss=np.zeros_like(self._surfaces.gloss))
+        return encoded(self._lit(plain).mean(-1))
+
+    @cached_property
+    def texture(self) -> Floats:
+        """How much the photograph's brightness changes from pixel to pixel, from 0 to 1 ``[H, W]``."""
+        grey = np.pad(self.rgb.mean(-1) / 255, 1, mode="edge")
+        down, across = (grey[2:, 1:-1] - grey[:-2, 1:-1]) / 2, (grey[1:-1, 2:] - grey[1:-1, :-2]) / 2
+        return self._picture(np.hypot(down, across).ravel())
 
     @cached_property
     def depth(self) -> Floats:
@@ -162,8 +178,12 @@ class Rendering:
     @cached_property
     def _brightness(self) -> Doubles:
         """Linear ``[H, W, 3]``."""
+        return self._lit(self._surfaces)
+
+    def _lit(self, surfaces: Surfaces) -> Doubles:
+        """How bright all is if it has such surfaces ``[H, W, 3]``."""
         hits, light = self._hits, self.scene.light
-        lit = brightness(self._solids, light, hits, self._surfaces, self._points, self._directions)
+        lit = brightness(self._solids, light, hits, surfaces, self._points, self._directions)
         sky = np.isinf(hits.distance)[:, None]
         linear = np.where(sky, sky_colour(light, self._directions), lit)
         return linear.reshape(self.height, self.width, 3)

@@ -61,6 +61,8 @@ _FILES: Mapping[str, tuple[float, float, type[np.unsignedinteger[Any]]]] = {
     "thermal": (100, 0, np.uint16),
     "event": (1, 128, np.uint8),
     "lidar": (1000, 0, np.uint16),
+    "shade": (1, 0, np.uint8),
+    "texture": (255, 0, np.uint8),
 }
 """Map -> by what its values are multiplied, what is added, and the type of a pixel in its file."""
 
@@ -116,6 +118,8 @@ class SegExample:
             "thermal": np.where(board, air, seen.thermal),
             "event": seen.event,
             "lidar": lidar,
+            "shade": seen.shade,
+            "texture": seen.texture,
         }
 
     @cached_property
@@ -227,7 +231,7 @@ def write_seg_scenes(
     with the columns ``id``, ``split``, ``failure``, one for each map and ``label``; and ``scenes-seg.json``
     with the settings, the names of the labels and the ceilings. ``depth`` and ``lidar`` are in millimetres
     (16 bits; 0 is unknown, and the sky), ``thermal`` in hundredths of a kelvin (16 bits), ``normals`` and
-    ``event`` are centred at 128 (of events a step is one), ``edges`` are 255.
+    ``event`` are centred at 128 (of events a step is one), ``edges`` are 255, and of ``texture`` so is 1.
 
     Args:
         folder: Made where it is not there; it must hold nothing.
