@@ -50,6 +50,8 @@ class ScenesTable:
     set: str = "scenes-ner"
     """Of generated scenes."""
     data_seed: int = 1
+    eye_seed: int = 1
+    """Of the pictures from which image encoders have learnt."""
     rows: int = 50_000
     variants: Sequence[str] = ()
     """Which of them; by default all."""
@@ -65,7 +67,11 @@ TABLES: Mapping[str, ScenesTable] = {
     ),
     "ablations": ScenesTable(experiment="muse-ablations", settings=("fit.max_epochs=2",)),
     "msa": ScenesTable(
-        experiment="muse-ablations", set="scenes-msa", rows=20_000, settings=("fit.max_epochs=3",)
+        experiment="muse-ablations",
+        set="scenes-msa",
+        data_seed=2,
+        rows=20_000,
+        settings=("fit.max_epochs=3", "model.options.muse.num_layers=2"),
     ),
 }
 """Name -> what is run, and how much of it, so that it takes at most an hour on two cores."""
@@ -155,7 +161,7 @@ def main() -> None:
     table = TABLES[options.table]
     folder = options.folder
     data = drawn(table.set, folder, rows=table.rows, seed=table.data_seed)
-    eye, seen = seeing(folder, rows=_PICTURES, seed=table.data_seed)
+    eye, seen = seeing(folder, rows=_PICTURES, seed=table.eye_seed)
     found = measured(table, data, eye, folder / f"runs-{options.table}", workers=options.workers)
     found["things"] = {"pictures": _PICTURES, "train_s": seen.train_s, "test": seen.scores["test"]}
     about_it = environment(torch.device("cpu"), table.data_seed) | {"workers": options.workers}
