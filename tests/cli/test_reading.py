@@ -66,7 +66,7 @@ def test_a_kind_that_is_none_is_wrong_usage(pair):
     assert done.exit_code == 2
     said = " ".join(done.output.split())
     assert (
-        "must be COLUMN=KIND with number, category, classes, text, image, audio, array, series, embedding or"
+        "must be COLUMN=KIND with number, category, classes, text, image, map, audio, array, series, embedding or"
         in said
     )
     assert f"got {pair!r}" in said

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from fuseloom.data import load
-from fuseloom.data.dataset import Audio, Embedding, Image, Modality, Series, Table, Text
+from fuseloom.data.dataset import Audio, Embedding, Image, Map, Modality, Series, Table, Text
 from fuseloom.data.digits import read_digits
 from fuseloom.data.exhibit import Exhibit, exhibit, exhibits
 from fuseloom.data.media import Sound
@@ -255,8 +255,20 @@ def test_numbers_that_are_all_alike_or_partly_lost_are_shown() -> None:
     assert pixels(exhibit(rows, 1)).tolist() == [[255, 255], [0, 0]]
 
 
+def test_a_map_is_grey_from_its_least_number_to_its_greatest() -> None:
+    depth = np.array([[500.0, 1500.0], [np.nan, 1000.0]])
+    shown = exhibit(Map(items=objects(depth, np.ones((3, 4, 2)), np.full((2, 2), np.nan))), 0)
+    assert (shown.kind, shown.words) == ("map", "2 x 2 numbers, 25% unknown")
+    found = pixels(shown).astype(int)
+    assert found[0, 0] == found[1, 0] > found[1, 1] > found[0, 1]
+    rows = Map(items=objects(np.ones((3, 4, 2)), np.full((2, 2), np.nan)))
+    assert exhibit(rows, 0).words == "4 x 3 numbers, the first of 2 channels shown"
+    assert exhibit(rows, 1).words == "2 x 2 numbers, 100% unknown"
+
+
 MISSING: dict[str, Modality] = {
     "image": Image(items=objects(None)),
+    "map": Map(items=objects(None)),
     "audio": Audio(items=objects(None)),
     "text": Text(values=objects(None)),
     "table": Table(numbers={"a": np.array([np.nan])}, categories={"b": objects(None)}),
@@ -280,6 +292,7 @@ def test_a_file_that_is_gone_or_damaged_is_said_to_be(tmp_path: Path) -> None:
     for kind, name, reason in [
         (Image, "gone.png", "no such file"),
         (Image, "torn.png", "not a picture in a known format"),
+        (Map, "torn.png", "not a picture in a known format"),
         (Audio, "gone.wav", "no such file"),
         (Audio, "torn.wav", "not a whole recording"),
     ]:

@@ -9,6 +9,7 @@ from fuseloom.encoders.hf import HfEncoder
 from fuseloom.encoders.hf_words import HfWordEncoder
 from fuseloom.encoders.identity import IdentityEncoder
 from fuseloom.encoders.image import ImageEncoder
+from fuseloom.encoders.map import MapEncoder
 from fuseloom.encoders.projection import ProjectionEncoder
 from fuseloom.encoders.series import SeriesEncoder
 from fuseloom.encoders.table import TableEncoder
@@ -110,6 +111,20 @@ def image_patches_pooled():
     return images(1, body="patch", patch=4)
 
 
+def maps(**options):
+    numbers, known = torch.randn(4, 2, 9, 6), torch.rand(4, 9, 6) < 0.8
+    known[1] = False
+    return MapEncoder(2, dim=16, **options), numbers, known
+
+
+def map_pooled():
+    return maps()
+
+
+def map_tokens():
+    return maps(output="tokens", stride=2, norm="batch", places=True)
+
+
 def audio_frames(**options):
     return AudioEncoder(20, dim=8, **options), torch.randn(4, 17, 20), lengths(17, 0, 1, 9)
 
@@ -166,6 +181,8 @@ CASES = [
     image_small_things,
     image_patches,
     image_patches_pooled,
+    map_pooled,
+    map_tokens,
     audio_pooled,
     audio_tokens,
     timm_images,
@@ -174,12 +191,17 @@ CASES = [
 ]
 
 
+def by_mask(value, mask):
+    """The value with its features last, where the mask is one of pixels: a view."""
+    return value.movedim(1, -1) if value.dim() == 4 and mask.dim() == 3 else value
+
+
 @pytest.mark.parametrize("make", CASES)
 def test_what_is_masked_does_not_matter(make):
     encoder, value, mask = make()
     encoder.eval()
     other = value.clone()
-    other[~mask] = float("nan") if value.is_floating_point() else 77
+    by_mask(other, mask)[~mask] = float("nan") if value.is_floating_point() else 77
     (one, one_mask), (two, two_mask) = encoder(value, mask), encoder(other, mask)
     torch.testing.assert_close(one, two)
     assert one_mask.equal(two_mask)
@@ -239,12 +261,12 @@ def test_absent_samples_get_and_give_no_gradient(make):
     if isinstance(encoder, TextEncoder | HfEncoder | HfWordEncoder | WordEncoder):
         pytest.skip("bytes, ids and words have no gradient")
     poisoned = value.float() if value.dtype == torch.uint8 else value.clone()
-    poisoned[~mask] = torch.nan
+    by_mask(poisoned, mask)[~mask] = torch.nan
     poisoned.requires_grad_()
     stream, _ = encoder(poisoned, mask)
     stream.square().sum().backward()
     assert poisoned.grad.isfinite().all()
-    assert poisoned.grad[~mask].eq(0).all()
+    assert by_mask(poisoned.grad, mask)[~mask].eq(0).all()
     assert all(p.grad.isfinite().all() for p in encoder.parameters())
 
 

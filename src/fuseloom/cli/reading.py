@@ -12,8 +12,23 @@ __all__ = ["read_options", "reading"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_KINDS = ("number", "category", "classes", "text", "image", "audio", "array", "series", "embedding", "ignore")
-_NAMES = ("target", "text", "tabular", "image", "audio", "array", "id_column", "split_column", "group_column")
+_KINDS = (
+    "number",
+    "category",
+    "classes",
+    "text",
+    "image",
+    "map",
+    "audio",
+    "array",
+    "series",
+    "embedding",
+    "ignore",
+)
+_NAMES = (
+    *("target", "text", "tabular", "image", "map", "audio", "array"),
+    *("id_column", "split_column", "group_column"),
+)
 _OPTIONS = (
     click.option("--target", help="Column to predict, or key of labels.csv."),
     click.option("--text", multiple=True, metavar="[NAME=]COL", help="A text column: one modality each."),
@@ -24,6 +39,9 @@ _OPTIONS = (
         help="Number and category columns: one modality.",
     ),
     click.option("--image", multiple=True, metavar="[NAME=]COL", help="A column of paths of pictures."),
+    click.option(
+        "--map", multiple=True, metavar="[NAME=]COL", help="A column of paths of maps, such as depth."
+    ),
     click.option("--audio", multiple=True, metavar="[NAME=]COL", help="A column of paths of recordings."),
     click.option("--array", multiple=True, metavar="[NAME=]COL", help="A column of paths of .npy files."),
     click.option(

@@ -28,7 +28,8 @@ def features(rows: Rows, encoders: Mapping[str, Mapping[str, Any]]) -> Any:
 
     Vectors as they are, sequences and maps averaged, missing numbers as zero with a flag, categories one-hot,
     text as TF-IDF of its byte n-grams (of its tokens, where it has such), fitted on training rows; pictures
-    as 16 by 16 pixels, recordings and series as mean and deviation of each band or channel.
+    and maps of numbers as 16 by 16 pixels, recordings and series as mean and deviation of each band or
+    channel.
     """
     from scipy.sparse import csr_matrix, hstack
 
@@ -74,6 +75,15 @@ def _picture_features(value: Tensor, mask: Tensor, options: Mapping[str, Any]) -
     return pixels
 
 
+def _map_features(value: Tensor, mask: Tensor, options: Mapping[str, Any]) -> Floats:
+    """Means over 16 by 16 cells of what is known in each, and how much of it is."""
+    real = mask[:, None].to(value.dtype)
+    shares = F.adaptive_avg_pool2d(real, _SIDE)
+    means = F.adaptive_avg_pool2d(value * real, _SIDE) / shares.clamp(min=1e-6)
+    cells: Floats = torch.cat([means, shares], 1).flatten(1).double().numpy()
+    return cells
+
+
 def _course_features(value: Tensor, mask: Tensor, options: Mapping[str, Any]) -> Floats:
     """Mean and deviation over time of what is known."""
     known = mask[..., None] & value.isfinite()
@@ -113,6 +123,7 @@ def _weighted_counts(strings: list[str], train: NDArray[Any], **how: Any) -> Any
 _READERS: Mapping[str, Reader] = {
     "audio": _course_features,
     "image": _picture_features,
+    "map": _map_features,
     "series": _course_features,
     "table": _table_features,
     "timm": _picture_features,

@@ -20,6 +20,7 @@ _CONTENTS = {
     "embedding": "steps of features",
     "text": "written text",
     "image": "pictures",
+    "map": "maps of numbers",
     "audio": "recordings",
     "series": "steps in time",
 }

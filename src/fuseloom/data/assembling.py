@@ -11,7 +11,9 @@ from fuseloom.data.dataset import (
     Audio,
     Dataset,
     Embedding,
+    Files,
     Image,
+    Map,
     Modality,
     ModalitySpec,
     Schema,
@@ -32,6 +34,7 @@ __all__ = ["labelled_rows", "unlabelled_rows"]
 _PER_ITEM: Mapping[str, Callable[[NDArray[np.object_]], Modality]] = {
     "text": lambda values: Text(values=values),
     "image": lambda items: Image(items=items),
+    "map": lambda items: Map(items=items),
     "audio": lambda items: Audio(items=items),
 }
 
@@ -181,7 +184,9 @@ def _of_column(
     items = items_of(cells, source.root)
     if spec.kind in ("embedding", "series"):
         return _as_kind(name, array_files(items, name, problems), spec)
-    return checked(Image(items=items) if spec.kind == "image" else Audio(items=items), name, problems)
+    modality = _PER_ITEM[spec.kind](items)
+    assert isinstance(modality, Files)
+    return checked(modality, name, problems)
 
 
 def _holds_files(source: Source, column: str, spec: ModalitySpec) -> bool:
@@ -191,7 +196,9 @@ def _holds_files(source: Source, column: str, spec: ModalitySpec) -> bool:
 def _array(source: Source, name: str, spec: ModalitySpec, problems: Problems) -> Modality:
     """A modality that has several values per row already."""
     array = source.arrays[name]
-    return checked(array, name, problems) if isinstance(array, Image | Audio) else _as_kind(name, array, spec)
+    if isinstance(array, Files):
+        return checked(array, name, problems)
+    return _as_kind(name, array, spec)
 
 
 def _as_kind(name: str, array: Modality, spec: ModalitySpec) -> Modality:

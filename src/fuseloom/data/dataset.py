@@ -14,7 +14,9 @@ __all__ = [
     "ColumnKind",
     "Dataset",
     "Embedding",
+    "Files",
     "Image",
+    "Map",
     "Modality",
     "ModalityKind",
     "ModalitySpec",
@@ -27,8 +29,8 @@ __all__ = [
 ]
 
 TargetKind = Literal["number", "category", "classes"]
-ColumnKind = Literal["number", "category", "text", "image", "audio", "array"]
-"""What a column of a table holds; of the last three, paths."""
+ColumnKind = Literal["number", "category", "text", "image", "map", "audio", "array"]
+"""What a column of a table holds; of the last four, paths."""
 Rows = NDArray[np.intp] | slice
 
 
@@ -136,8 +138,26 @@ class Audio:
         return type(self)(items=self.items[rows])
 
 
-Modality = Embedding | Table | Text | Series | Image | Audio
-ModalityKind = Literal["embedding", "table", "text", "series", "image", "audio"]
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """Maps of numbers, such as depth, read when they are needed: an item each (see `fuseloom.data.maps`)."""
+
+    kind: ClassVar[Literal["map"]] = "map"
+    items: NDArray[np.object_]
+    """``None`` = missing."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def take(self, rows: Rows) -> Self:
+        """The selected rows."""
+        return type(self)(items=self.items[rows])
+
+
+Files = Image | Map | Audio
+"""Modalities whose items are read when they are needed."""
+Modality = Embedding | Table | Text | Series | Files
+ModalityKind = Literal["embedding", "table", "text", "series", "image", "map", "audio"]
 
 
 @dataclass(frozen=True, kw_only=True)

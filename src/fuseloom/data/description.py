@@ -1,7 +1,7 @@
 """What data hold, in plain values that can be shown."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.data.cells import Cells, is_missing
-from fuseloom.data.dataset import Audio, Dataset, Embedding, Image, Modality, Series, Table, Text
+from fuseloom.data.dataset import Dataset, Embedding, Files, Map, Modality, Series, Table, Text
+from fuseloom.data.maps import read_map
 from fuseloom.data.media import (
     ArchivePart,
     Frames,
@@ -211,14 +212,15 @@ def _numbers(name: str, modality: Embedding | Series) -> PartDescription:
     )
 
 
-def _files(name: str, modality: Image | Audio) -> PartDescription:
+def _files(name: str, modality: Files) -> PartDescription:
     there = [item for item in modality.items if item is not None]
     shown = there[:: max(1, len(there) // _LOOKED_AT)]
     return PartDescription(
         name=name,
         kind=modality.kind,
-        shape=_sizes(shown) if isinstance(modality, Image) else _lengths(shown),
+        shape=_SHAPES[modality.kind](shown),
         missing=len(modality) - len(there),
+        range=_range(read_item(read_map, item)[0] for item in shown) if isinstance(modality, Map) else None,
         examples=tuple(
             shown_item(i) for i in there[:_EXAMPLES] if isinstance(i, Path | ArchivePart | Frames)
         ),
@@ -232,10 +234,19 @@ def _sizes(items: Sequence[Any]) -> str:
     return many + " x ".join(_span([shape[axis] for shape in shapes]) for axis in (1, 0)) + " pixels"
 
 
+def _grids(items: Sequence[Any]) -> str:
+    shapes = [read_item(read_map, item)[0].shape for item in items]
+    return " x ".join(_span([shape[axis] for shape in shapes]) for axis in (2, 1, 0)) + " numbers"
+
+
 def _lengths(items: Sequence[Any]) -> str:
     read = [read_item(read_audio, item) for item in items]
     seconds = [round(len(wave) / rate, 2) for wave, rate in read]
     return f"{_span(seconds)} s at {_span([rate for _, rate in read])} Hz"
+
+
+_SHAPES: Mapping[str, Callable[[Sequence[Any]], str]] = {"image": _sizes, "map": _grids, "audio": _lengths}
+"""Kind of modality -> how large its items are."""
 
 
 def _span(numbers: Sequence[float]) -> str:

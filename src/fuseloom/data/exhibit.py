@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fuseloom.data.dataset import Audio, Embedding, Image, Modality, ModalityKind, Series, Table, Text
+from fuseloom.data.dataset import Audio, Embedding, Image, Map, Modality, ModalityKind, Series, Table, Text
+from fuseloom.data.maps import read_map
 from fuseloom.data.media import read_audio, read_image, read_item
 from fuseloom.data.thumbnail import data_uri, grey, shrunk
 from fuseloom.errors import DataError, MissingExtraError
@@ -110,6 +111,20 @@ def _image(modality: Image, row: int) -> Exhibit:
     shown = np.rint(small).astype(np.uint8)
     plain = shown[..., 0] if (shown == shown[..., :1]).all() else shown
     return _pictured("image", plain, f"{wide:,} x {high:,} pixels")
+
+
+def _map(modality: Map, row: int) -> Exhibit:
+    if modality.items[row] is None:
+        return _missing("map")
+    values, known = read_item(read_map, modality.items[row])
+    count, high, wide = values.shape
+    scale = min(1.0, _LONGEST_SIDE / max(high, wide))
+    first = np.where(known, values[0], values[0][known].min() if known.any() else 0)
+    small = shrunk(first, height=max(1, round(high * scale)), width=max(1, round(wide * scale)))
+    shades = grey(small, low=float(small.min()), high=float(small.max()))
+    channels = f", the first of {count} channels shown" if count > 1 else ""
+    holes = f", {1 - known.mean():.0%} unknown" if not known.all() else ""
+    return _pictured("map", shades, f"{wide:,} x {high:,} numbers{holes}{channels}")
 
 
 def _audio(modality: Audio, row: int) -> Exhibit:
@@ -271,6 +286,7 @@ _SHOWN: Mapping[ModalityKind, Callable[[Any, int], Exhibit]] = {
     "audio": _audio,
     "embedding": _embedding,
     "image": _image,
+    "map": _map,
     "series": _series,
     "table": _table,
     "text": _text,

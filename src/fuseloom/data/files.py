@@ -1,6 +1,6 @@
 """Columns of paths: the items they name, and which of them cannot be read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.data.cells import Cells, as_strings
-from fuseloom.data.dataset import Audio, Embedding, Image
+from fuseloom.data.dataset import Embedding, Files
+from fuseloom.data.maps import read_map
 from fuseloom.data.media import read_audio, read_image, read_item, reason_of
 from fuseloom.data.ragged import Problems, stacked
 from fuseloom.errors import DataError
@@ -17,6 +18,7 @@ from fuseloom.errors import DataError
 __all__ = ["array_files", "checked", "file_bytes", "items_of", "load_array"]
 
 _MAGIC = b"\x93NUMPY"
+_READERS: Mapping[str, Callable[[Any], Any]] = {"image": read_image, "map": read_map, "audio": read_audio}
 
 
 def file_bytes(path: Path) -> bytes:
@@ -39,9 +41,9 @@ def items_of(cells: Cells, root: Path | None) -> NDArray[np.object_]:
     return items
 
 
-def checked(modality: Image | Audio, name: str, problems: Problems) -> Image | Audio:
+def checked(modality: Files, name: str, problems: Problems) -> Files:
     """The same modality, every item of which has been read once; a problem where that failed."""
-    read: Callable[[Any], Any] = read_image if isinstance(modality, Image) else read_audio
+    read = _READERS[modality.kind]
 
     def reason(item: Any) -> str | None:
         if item is None:

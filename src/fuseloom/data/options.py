@@ -24,6 +24,8 @@ class ReadOptions:
     """One modality each of numbers and categories: ``COLUMN,COLUMN`` or ``NAME=COLUMN,COLUMN``."""
     image: tuple[str, ...] = ()
     """One modality each of pictures: a column of paths, or an array, ``COLUMN`` or ``NAME=COLUMN``."""
+    map: tuple[str, ...] = ()
+    """The same of maps of numbers, such as depth or temperature, whose files may have 16 bits."""
     audio: tuple[str, ...] = ()
     """The same of recordings."""
     array: tuple[str, ...] = ()
@@ -48,7 +50,8 @@ class ReadOptions:
     @property
     def inputs(self) -> dict[ColumnKind, tuple[str, ...]]:
         """Kind -> columns named one modality each."""
-        return {"text": self.text, "image": self.image, "audio": self.audio, "array": self.array}
+        names: tuple[ColumnKind, ...] = ("text", "image", "map", "audio", "array")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ _HOLDERS: Mapping[ColumnKind, ModalityKind] = {
     "category": "table",
     "text": "text",
     "image": "image",
+    "map": "map",
     "audio": "audio",
     "array": "embedding",
 }

@@ -1,7 +1,6 @@
 """Images: a small residual network, or patches of raw pixels."""
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -9,17 +8,16 @@ from torch.nn import functional as F
 
 from fuseloom.encoders._base import Encoder
 from fuseloom.encoders._ends import check_choice, make_end
-from fuseloom.encoders._maps import map_stages, map_widths
+from fuseloom.encoders._maps import MapNorm, map_stages, map_widths
 from fuseloom.encoders._shapes import check_shape
 from fuseloom.errors import OptionError
-from fuseloom.nn import MaskedBatchNorm, MaskedGroupNorm, SinusoidalPositions, shorten_mask
+from fuseloom.nn import SinusoidalPositions, shorten_mask
 from fuseloom.part import zero_masked
 from fuseloom.registry import register
 
 __all__ = ["ImageEncoder"]
 
 _HALF = 127.5
-_NORMS: Mapping[str, Callable[[int], nn.Module]] = {"group": MaskedGroupNorm, "batch": MaskedBatchNorm}
 
 
 @register("image")
@@ -62,24 +60,20 @@ class ImageEncoder(Encoder):
         dim: int = 64,
         body: Literal["resnet", "patch"] = "resnet",
         stride: int = 1,
-        norm: Literal["group", "batch"] = "group",
+        norm: MapNorm = "group",
         places: bool = False,
         patch: int = 8,
         output: Literal["pooled", "tokens", "map"] = "pooled",
         dropout: float = 0.2,
     ) -> None:
         check_choice("body", body, ("resnet", "patch"))
-        check_choice("norm", norm, tuple(_NORMS))
+        check_choice("norm", norm, get_args(MapNorm))
         check_choice("output", output, ("pooled", "tokens", "map"))
         if min(stride, patch) < 1:
             raise OptionError(f"stride and patch must be at least 1, got {stride} and {patch}.")
         widths = map_widths(dim) if body == "resnet" else (dim,)
         if body == "resnet":
-            stages = map_stages(channels, dim, stride=stride, norm=_NORMS[norm])
-            if norm == "batch":
-                stages[-1] = _Normed(stages[-1], dim)
-            if places:
-                stages[-1] = _Placed(stages[-1])
+            stages = map_stages(channels, dim, stride=stride, norm=norm, places=places)
         else:
             stages = [_Patches(channels, dim, patch)]
         end = make_end(output, dim, dim, dropout=dropout)
@@ -103,30 +97,6 @@ class _Pixels(nn.Module):
             pixels = zero_masked(pixels, mask)
         out: tuple[Tensor, Tensor | None] = self.then(pixels, mask)
         return out
-
-
-class _Normed(nn.Module):
-    """A stage, and behind it what each of its blocks begins with: a norm and ReLUs."""
-
-    def __init__(self, stage: nn.Module, dim: int) -> None:
-        super().__init__()
-        self.stage, self.norm = stage, MaskedBatchNorm(dim)
-
-    def forward(self, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        value, mask = self.stage(value, mask)
-        return torch.relu(self.norm(value, mask)), mask
-
-
-class _Placed(nn.Module):
-    """A stage, and where each cell of its map stands."""
-
-    def __init__(self, stage: nn.Module) -> None:
-        super().__init__()
-        self.stage, self.positions = stage, SinusoidalPositions()
-
-    def forward(self, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        value, mask = self.stage(value, mask)
-        return self.positions(value.movedim(1, -1)).movedim(-1, 1), mask
 
 
 class _Patches(nn.Module):

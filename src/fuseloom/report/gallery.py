@@ -39,6 +39,7 @@ _READING = {
     "image": _AS_READ,
     "text": _AS_READ,
     "audio": "Of a sound, time runs to the right, low tones are at the bottom, and darker is louder.",
+    "map": "Of a map, darker is larger, from its least number to its greatest.",
     "embedding": "Of numbers, darker is larger, from the least of the row to its greatest; steps run right.",
     "series": "Of a series, each line is a channel, from its least value to its greatest.",
 }

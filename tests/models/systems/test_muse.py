@@ -92,6 +92,16 @@ def test_rows_are_classified_by_the_class_tokens() -> None:
     assert alone.isfinite()
 
 
+def test_an_exchange_that_no_class_token_reads_is_refused() -> None:
+    task = Classification.learn(np.array(["a", "b"]))
+    only = config(anchor="", kind="text", extras={}, num_layers=1, mu=0, eta=1)
+    with pytest.raises(OptionError, match=r"got mu=0 of 1 layers\. Give it num_layers=2 or more, or theta=0"):
+        build_model(only, task)
+    for options in ({"num_layers": 1, "eta": 1, "theta": 0.0}, {"num_layers": 2, "eta": 1}):
+        build_model(config(anchor="", kind="text", extras={}, **options), task)
+    build_model(config(num_layers=1, eta=1), tagging())  # words read what is exchanged
+
+
 def test_layers_from_mu_to_before_eta_exchange_unless_theta_is_zero() -> None:
     def layers(**options):
         model = build_model(config(extras={}, num_layers=4, **options), tagging())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fuseloom.data.dataset import Audio, Dataset, Embedding, Image, Modality, Series, Table, Text
+from fuseloom.data.dataset import Dataset, Embedding, Files, Modality, Series, Table, Text
 from fuseloom.data.media import ArchivePart, Sound, frames_of, reason_of, shown_item
 from fuseloom.errors import DataError
 
@@ -67,7 +67,7 @@ def _encoded(text: str | None) -> bytes | None:
     return None if text is None else text.encode("utf-8", "surrogatepass")
 
 
-def _item(modality: Image | Audio, row: int) -> bytes | None:
+def _item(modality: Files, row: int) -> bytes | None:
     item = modality.items[row]
     return None if item is None else b"".join(map(_content, frames_of(item)))
 

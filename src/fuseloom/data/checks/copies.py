@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fuseloom.data.checks._finding import Finding
 from fuseloom.data.checks.contents import Contents
-from fuseloom.data.dataset import Audio, Dataset, Embedding, Image, Table
+from fuseloom.data.dataset import Dataset, Embedding, Files, Table
 
 __all__ = ["find_copies", "given_splits"]
 
@@ -89,7 +89,7 @@ def _of_modality(
     """Copies in one modality, where equal content is no chance."""
     modality = dataset.modalities[name]
     narrow = isinstance(modality, Embedding) and modality.values.shape[-1] < _WIDE
-    files = isinstance(modality, Image | Audio)
+    files = isinstance(modality, Files)
     kept_together = dataset.groups is not None
     if isinstance(modality, Table) or narrow or len(dataset.modalities) == 1:
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseloom.data.checks._finding import Finding
-from fuseloom.data.dataset import Audio, Dataset, Image
+from fuseloom.data.dataset import Dataset, Files
 from fuseloom.data.media import ArchivePart, Frames
 
 __all__ = ["find_misaligned"]
@@ -22,7 +22,7 @@ def find_misaligned(dataset: Dataset) -> Iterator[Finding]:
     names = {
         name: [_stem(item) for item in modality.items]
         for name, modality in dataset.modalities.items()
-        if isinstance(modality, Image | Audio)
+        if isinstance(modality, Files)
     }
     if dataset.schema.id_column is not None:
         names[dataset.schema.id_column] = list(dataset.ids)

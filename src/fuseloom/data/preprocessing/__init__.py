@@ -17,6 +17,7 @@ from fuseloom.data.preprocessing.embedding import EmbeddingPreprocessor
 from fuseloom.data.preprocessing.features import ImageFeatures, TextFeatures
 from fuseloom.data.preprocessing.given import GivenPreprocessor
 from fuseloom.data.preprocessing.image import ImagePreprocessor
+from fuseloom.data.preprocessing.map import MapPreprocessor
 from fuseloom.data.preprocessing.series import SeriesPreprocessor
 from fuseloom.data.preprocessing.spectrogram import FilterbankPreprocessor, SpectrogramPreprocessor
 from fuseloom.data.preprocessing.store import Store
@@ -37,6 +38,7 @@ __all__ = [
     "GivenPreprocessor",
     "ImageFeatures",
     "ImagePreprocessor",
+    "MapPreprocessor",
     "Preprocessor",
     "SeriesPreprocessor",
     "SpectrogramPreprocessor",
@@ -63,6 +65,7 @@ PREPROCESSORS: Mapping[str, type[Preprocessor]] = {
         ImageFeatures,
         GivenPreprocessor,
         ImagePreprocessor,
+        MapPreprocessor,
         SeriesPreprocessor,
         SpectrogramPreprocessor,
         TablePreprocessor,

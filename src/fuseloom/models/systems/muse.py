@@ -8,6 +8,7 @@ from typing import Any
 from fuseloom.encoders import Encoder
 from fuseloom.errors import ModalityError, OptionError
 from fuseloom.exchange.cls_exchange import ClsExchange, Mode, Rule, Score
+from fuseloom.heads import PositionHead
 from fuseloom.models.anchor import Context
 from fuseloom.models.config import ModelConfig
 from fuseloom.models.fusion import FusionModel
@@ -37,8 +38,8 @@ class MuseSystem(System):
     Paper: Zhu et al., 2023, arXiv:2309.02190.
 
     Raises:
-        OptionError: a layer that is not there, a negative weight, or a picture whose side is no multiple of
-            four.
+        OptionError: a layer that is not there, a negative weight, a picture whose side is no multiple of
+            four, or, for a task of rows, an exchange that no layer behind it reads.
     """
 
     card = ClsExchange.card
@@ -117,9 +118,20 @@ class MuseSystem(System):
                 f"muse must have two modalities, text and image, got {sorted(encoders)}. Train on one alone "
                 "with the fusion 'concat'."
             )
+        head = task.head(config.dim, dropout=config.dropout)
+        if (
+            not isinstance(head, PositionHead)
+            and self.theta > 0
+            and self.mu == self.num_layers - 1 < self.eta
+        ):
+            raise OptionError(
+                f"mu must be below the last layer for {task.name}, whose class tokens read what was exchanged "
+                f"in the layers behind, got mu={self.mu} of {self.num_layers} layers. Give it num_layers=2 or "
+                "more, or theta=0."
+            )
         return muse(
             encoders,
-            task.head(config.dim, dropout=config.dropout),
+            head,
             dim=config.dim,
             anchor=config.anchor,
             context=self.context,

@@ -1,0 +1,112 @@
+"""Maps of numbers, such as depth."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuseloom.data.dataset import Map
+from fuseloom.data.maps import MapFormat, read_map
+from fuseloom.data.media import read_item
+from fuseloom.data.preprocessing._base import Encoded, Preprocessor, standardised, usable_std
+from fuseloom.errors import DataError
+
+__all__ = ["MapPreprocessor"]
+
+_LOOKED_AT = 256
+_SMALLEST, _LARGEST = 8, 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapPreprocessor(Preprocessor):
+    """Standardised numbers ``[N, C, size, size]``, as pictures are cut, and which are known.
+
+    The shorter side is resized and the middle of the longer one kept; a number is that of the nearest pixel,
+    as a mean over an edge would be no distance at all.
+    """
+
+    kind = "map"
+    reads = "map"
+    rows_at_once: ClassVar[int] = 64
+    size: int
+    squash: bool
+    unknown: float | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        modality: Map,
+        rows: NDArray[np.intp],
+        *,
+        size: int | None = None,
+        squash: bool = False,
+        unknown: float | None = None,
+    ) -> Self:
+        """Take what is given, or learn it from training maps; mean and deviation are of some hundred of them.
+
+        Args:
+            modality: All maps.
+            rows: Those of training.
+            size: By default the median shorter side, from 8 to 64 pixels.
+            squash: Resize both sides, whatever the shape of a map.
+            unknown: A number of the files that says that nothing is known, such as 0 of depth; besides those
+                that are not finite.
+
+        Raises:
+            DataError: training maps have different numbers of channels.
+        """
+        there = [modality.items[row] for row in rows if modality.items[row] is not None]
+        shown = there[:: max(1, len(there) // _LOOKED_AT)]
+        found = [_read(item, unknown) for item in shown]
+        counts = sorted({len(values) for values, _ in found}) or [1]
+        if len(counts) > 1:
+            raise DataError(f"maps must have as many channels as one another, got {counts}")
+        if size is None:
+            sides = [min(known.shape) for _, known in found]
+            size = int(np.clip(np.median(sides), _SMALLEST, _LARGEST)) if sides else _SMALLEST
+        numbers = [values[:, known].astype(np.float64) for values, known in found]
+        whole = np.concatenate(numbers, axis=1) if numbers else np.zeros((counts[0], 0))
+        mean = whole.mean(1) if whole.size else np.zeros(counts[0])
+        std = whole.std(1) if whole.size else np.ones(counts[0])
+        return cls(
+            size=size, squash=squash, unknown=unknown, mean=tuple(mean.tolist()), std=usable_std(std, mean)
+        )
+
+    def apply(self, modality: Map) -> Encoded:
+        """Numbers ``[N, C, size, size]``, zero where nothing is known, and a mask entry per pixel."""
+        values = np.zeros((len(modality), len(self.mean), self.size, self.size), dtype=np.float32)
+        mask = np.zeros((len(modality), self.size, self.size), dtype=np.bool_)
+        mean, std = (np.array(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        for row, item in enumerate(modality.items):
+            if item is None:
+                continue
+            numbers, known = _read(item, self.unknown)
+            if len(numbers) != len(self.mean):
+                raise DataError(
+                    f"maps must have {len(self.mean)} channels as in training, got {len(numbers)}"
+                )
+            places = np.ix_(*self._places(*known.shape))
+            mask[row] = known[places]
+            near = numbers[:, places[0], places[1]]
+            values[row] = np.where(mask[row], standardised(near, mean, std), 0)
+        return values, mask
+
+    def encoder_options(self) -> dict[str, Any]:
+        """Number of channels."""
+        return {"channels": len(self.mean)}
+
+    def _places(self, *sides: int) -> Iterator[NDArray[np.intp]]:
+        """The pixels, along each side, that are kept."""
+        for side in sides:
+            kept = side if self.squash else min(sides)
+            start, step = (side - kept) / 2, kept / self.size
+            yield (start + (np.arange(self.size) + 0.5) * step).astype(np.intp)
+
+
+def _read(item: Any, unknown: float | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    form = MapFormat(unknown=() if unknown is None else (unknown,))
+    return read_item(lambda one: read_map(one, form), item)
