@@ -3,6 +3,7 @@
 from fuseloom.data.checks._finding import CheckResult, Finding, Severity
 from fuseloom.data.checks.contents import contents
 from fuseloom.data.checks.copies import find_copies
+from fuseloom.data.checks.grids import find_grids
 from fuseloom.data.checks.leaks import find_leaks
 from fuseloom.data.checks.names import find_misaligned
 from fuseloom.data.checks.parts import find_uneven
@@ -41,6 +42,7 @@ def check(dataset: Dataset) -> CheckResult:
         *find_uneven(dataset),
         *find_leaks(dataset),
         *find_misaligned(dataset),
+        *find_grids(dataset),
         *find_values(dataset, prints),
     ]
     errors_first = sorted(findings, key=lambda one: one.severity != "error")
