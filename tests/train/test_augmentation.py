@@ -60,6 +60,45 @@ def test_a_mask_of_rows_stays():
     assert Augmentation(FLIP)(batch).masks["photo"] is there
 
 
+def scenes(rows: int = 40, side: int = 8) -> Batch:
+    """Pictures, and depths that stand where their pictures do, with holes."""
+    photo = pictures(rows, side)
+    depth = photo[:, :1].float() / 8
+    known = torch.rand(rows, side, side) < 0.8
+    return Batch(inputs={"photo": photo, "depth": depth}, masks={"depth": known})
+
+
+def test_what_sees_one_scene_changes_together():
+    batch = scenes()
+    wanted = {"RandomHorizontalFlip": {}, "RandomVerticalFlip": {}}
+    changed = Augmentation({"photo+depth": wanted})(batch)
+    assert (changed.inputs["photo"] != batch.inputs["photo"]).any()
+    torch.testing.assert_close(
+        changed.inputs["depth"], changed.inputs["photo"][:, :1].float() / 8, rtol=0, atol=0
+    )
+    apart = Augmentation({"photo": wanted, "depth": wanted})(batch)
+    assert (apart.inputs["depth"] != apart.inputs["photo"][:, :1].float() / 8).any()
+
+
+def test_a_map_keeps_its_numbers_and_takes_its_holes_along():
+    batch = scenes()
+    wanted = {"ColorJitter": {"brightness": 0.5}, "RandomResizedCrop": {"size": 8, "scale": [0.3, 0.6]}}
+    changed = Augmentation({"photo+depth": wanted})(batch)
+    for row in range(len(batch)):
+        before = set(batch.inputs["depth"][row].unique().tolist())
+        assert set(changed.inputs["depth"][row].unique().tolist()) <= before
+    assert changed.masks["depth"].dtype == torch.bool
+    marked = scenes()
+    marked.inputs["depth"][:] = marked.masks["depth"][:, None].float()
+    moved = Augmentation({"depth": {"RandomResizedCrop": {"size": 8}}})(marked)
+    torch.testing.assert_close(moved.inputs["depth"][:, 0].bool(), moved.masks["depth"])
+
+
+def test_a_modality_is_named_once():
+    with pytest.raises(OptionError, match="each modality once, got 'photo' twice"):
+        Augmentation({"photo": FLIP["photo"], "photo+depth": FLIP["photo"]})
+
+
 def test_the_same_generator_gives_the_same_pictures():
     batch, found = Batch(inputs={"photo": pictures()}), []
     change = Augmentation({"photo": {"ColorJitter": {"hue": 0.5}, "RandomResizedCrop": {"size": 8}}})
@@ -98,10 +137,13 @@ def test_unknown_transforms_and_options_are_refused(settings, message):
     ("settings", "message"),
     [
         ({"photos": FLIP["photo"]}, "must name modalities, .*got 'photos'. Did you mean 'photo'"),
-        ({"text": FLIP["photo"]}, r"must name pictures in bytes.*got \[4, 2\] of float32 of 'text'"),
+        (
+            {"text": FLIP["photo"]},
+            r"must name pictures in bytes or maps of numbers.*got \[4, 2\] of float32 of 'text'",
+        ),
         (
             {"photo": {"RandomResizedCrop": {"size": 5}}},
-            r"as large as they are, \[4, 3, 8, 8\] of uint8, got \[4, 3, 5, 5\]",
+            r"as large as it is, \[4, 3, 8, 8\] of uint8, got \[4, 3, 5, 5\]",
         ),
         ({"photo": {"CenterCrop": {"size": [8, 4]}}}, r"got \[4, 3, 8, 4\] of uint8 of 'photo'"),
     ],

@@ -165,7 +165,11 @@ def _fit_config(recipe: Recipe) -> FitConfig:
             for part, rate in settings.rates.items()
             if not part.startswith(_ENCODERS) or _is_learnt(recipe, part.split(".")[1])
         },
-        augment={name: wanted for name, wanted in settings.augment.items() if _is_learnt(recipe, name)},
+        augment={
+            "+".join(kept): wanted
+            for names, wanted in settings.augment.items()
+            if (kept := [name for name in names.split("+") if _is_learnt(recipe, name)])
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures that training sees changed at random, so that a model does not learn what such changes alter."""
+"""Pictures and maps that training sees changed at random, so that a model does not learn what that alters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,18 +14,26 @@ __all__ = ["Augmentation"]
 
 _Transform = Callable[..., Any]
 
+_JOINT = "+"
+"""Between modalities that change together."""
+
 
 class Augmentation:
     """Random transforms of torchvision, each row of a batch its own.
 
+    Modalities that see one scene change together: of ``photo+depth`` both are mirrored, or none. Maps of
+    numbers go where pictures go, and keep their numbers: a change of colour passes them by, and what lies
+    between two pixels is that of the nearest.
+
     Args:
-        settings: Modality of pictures -> name of a transform of ``torchvision.transforms.v2`` -> its options;
-            a modality's transforms are done in their order.
+        settings: Modality of pictures or maps, or several with ``+`` between them -> name of a transform of
+            ``torchvision.transforms.v2`` -> its options; transforms are done in their order.
 
     Raises:
         MissingExtraError: torchvision is not installed.
-        OptionError: there is no such transform, or it does not take the options; in a call, a modality that
-            is not there or is no pictures in bytes, or pictures that a transform leaves of another size.
+        OptionError: there is no such transform, or it does not take the options; a modality is named twice;
+            in a call, one that is not there or is neither pictures in bytes nor maps, or such as a transform
+            leaves of another size.
 
     Example:
         >>> turn = Augmentation({"photo": {"RandomHorizontalFlip": {"p": 1.0}}})
@@ -35,25 +43,33 @@ class Augmentation:
     """
 
     def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
-        self.transforms = {name: _sequence(wanted) for name, wanted in settings.items() if wanted}
+        self.transforms = {
+            tuple(names.split(_JOINT)): _sequence(wanted) for names, wanted in settings.items() if wanted
+        }
+        every = [name for names in self.transforms for name in names]
+        if twice := [name for name in every if every.count(name) > 1]:
+            raise OptionError(f"augment must name each modality once, got {twice[0]!r} twice.")
 
     def __call__(self, batch: Batch) -> Batch:
-        """The same rows with their pictures changed, drawn from torch's global generator.
+        """The same rows changed, drawn from torch's global generator.
 
-        A mask of pixels, ``[B, H, W]``, goes where its picture goes.
+        A mask of pixels, ``[B, H, W]``, goes where its picture or map goes.
         """
         inputs, masks = dict(batch.inputs), dict(batch.masks)
-        for name, transform in self.transforms.items():
-            pictures, mask = _pictures(batch, name), masks.get(name)
-            if mask is not None and mask.dim() == 3:
-                inputs[name], masks[name] = _changed_with_masks(transform, pictures, mask)
-            else:
-                inputs[name] = _changed(transform, pictures)
-            if inputs[name].shape != pictures.shape or inputs[name].dtype != pictures.dtype:
-                raise OptionError(
-                    f"augment must leave pictures as large as they are, {_said(pictures)}, got "
-                    f"{_said(inputs[name])} of {name!r}. Give the transform the size that they have."
-                )
+        for names, transform in self.transforms.items():
+            values = {name: _seen(batch, name) for name in names}
+            known = {
+                name: mask for name in names if (mask := masks.get(name)) is not None and mask.dim() == 3
+            }
+            changed = _changed(transform, values, known)
+            for name, value in values.items():
+                inputs[name] = changed.pop(0)
+                if inputs[name].shape != value.shape or inputs[name].dtype != value.dtype:
+                    raise OptionError(
+                        f"augment must leave what is seen as large as it is, {_said(value)}, got "
+                        f"{_said(inputs[name])} of {name!r}. Give the transform the size that it has."
+                    )
+            masks |= {name: changed.pop(0).bool() for name in known}
         return replace(batch, inputs=inputs, masks=masks)
 
 
@@ -83,32 +99,36 @@ def _sequence(wanted: Mapping[str, Any]) -> _Transform:
     return composed
 
 
-def _pictures(batch: Batch, name: str) -> Tensor:
+def _seen(batch: Batch, name: str) -> Tensor:
+    """Pictures or maps of that name."""
     if name not in batch.inputs:
         hint = did_you_mean(name, batch.inputs)
         raise OptionError(f"augment must name modalities, {sorted(batch.inputs)}, got {name!r}.{hint}")
-    pictures = batch.inputs[name]
-    if pictures.dim() != 4 or pictures.dtype != torch.uint8:
+    value = batch.inputs[name]
+    if value.dim() != 4 or not (value.dtype == torch.uint8 or value.is_floating_point()):
         raise OptionError(
-            f"augment must name pictures in bytes, [B, C, H, W] of uint8, got {_said(pictures)} of {name!r}."
+            "augment must name pictures in bytes or maps of numbers, [B, C, H, W], got "
+            f"{_said(value)} of {name!r}."
         )
-    return pictures
+    return value
 
 
-def _changed(transform: _Transform, pictures: Tensor) -> Tensor:
-    from torchvision.tv_tensors import Image
-
-    return _stacked([transform(Image(picture)) for picture in pictures])
-
-
-def _changed_with_masks(transform: _Transform, pictures: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+def _changed(
+    transform: _Transform, values: Mapping[str, Tensor], known: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """All of these, and behind them their masks as numbers, row by row."""
     from torchvision.tv_tensors import Image, Mask
 
-    both = [
-        transform(Image(picture), Mask(mask.to(torch.uint8)))
-        for picture, mask in zip(pictures, masks, strict=True)
+    kinds = [
+        *(Image if value.dtype == torch.uint8 else Mask for value in values.values()),
+        *[Mask] * len(known),
     ]
-    return _stacked([picture for picture, _ in both]), _stacked([mask for _, mask in both]).bool()
+    parts = [*values.values(), *(mask.to(torch.uint8) for mask in known.values())]
+    rows = [
+        transform([kind(part) for kind, part in zip(kinds, of_row, strict=True)])
+        for of_row in zip(*parts, strict=True)
+    ]
+    return [_stacked([row[place] for row in rows]) for place in range(len(parts))]
 
 
 def _stacked(rows: list[Tensor]) -> Tensor:

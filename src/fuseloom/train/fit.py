@@ -89,8 +89,9 @@ class FitConfig:
     modality_dropout: float = 0.0
     """Probability that training leaves a modality of a row out, as `drop_modalities` does."""
     augment: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Modality of pictures -> transform of torchvision -> its options: how they change, row by row, while
-    they are learnt from, as `Augmentation` does."""
+    """Modality of pictures or maps, or several that change together (``photo+depth``) -> transform of
+    torchvision -> its options: how they change, row by row, while they are learnt from, as `Augmentation`
+    does."""
     seed: int = 0
     """Of the weights, the order of rows and dropout."""
 
