@@ -26,6 +26,7 @@ _RENDER = {
     "cooperation": remedy_tables.render_costs,
     "exchange": exchange_tables.render,
     "muse_profile": muse_profile.render,
+    "muse_scenes_msa": muse_scenes.render,
     "muse_scenes_ner": muse_scenes.render,
     "remedies_av_digits": remedy_tables.render,
     "remedies_imbalanced": remedy_tables.render,

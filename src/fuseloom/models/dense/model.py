@@ -45,5 +45,7 @@ class DenseModel(nn.Module):
         stages, there = self.encoder(inputs, masks, trace=None if trace is None else trace.scope("encoder"))
         names = list(self.encoder.channels)
         together = [torch.cat([stage[name] for name in names]) for stage in stages]
-        parts = dict(zip(names, self.head(together).chunk(len(names)), strict=True))
-        return torch.stack([*parts.values(), self.ensemble(parts, there)], 1)
+        batch = stages[0][names[0]].shape[0]
+        found = self.head(together).unflatten(0, (len(names), batch)).unbind()
+        parts = dict(zip(names, found, strict=True))
+        return torch.stack([*found, self.ensemble(parts, there)], 1)

@@ -126,5 +126,8 @@ def run_shared(module: Callable[[Tensor], Tensor], streams: Streams) -> Streams:
     """
     if len(streams) == 1:
         return {name: module(value) for name, value in streams.items()}
-    parts = module(torch.cat([*streams.values()])).chunk(len(streams))
+    batch = next(iter(streams.values())).shape[0]
+    # Not chunks, which an exported graph would have of one size only.
+    found = module(torch.cat([*streams.values()]))
+    parts = found.view(len(streams), batch, *found.shape[1:]).unbind()
     return dict(zip(streams, parts, strict=True))

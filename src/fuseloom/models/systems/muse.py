@@ -125,8 +125,8 @@ class MuseSystem(System):
             and self.mu == self.num_layers - 1 < self.eta
         ):
             raise OptionError(
-                f"mu must be below the last layer for {task.name}, whose class tokens read what was exchanged "
-                f"in the layers behind, got mu={self.mu} of {self.num_layers} layers. Give it num_layers=2 or "
+                f"mu must be below the last layer for {task.name}, whose class tokens read what was "
+                f"exchanged before, got mu={self.mu} of {self.num_layers} layers. Give it num_layers=2 or "
                 "more, or theta=0."
             )
         return muse(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fuseloom.testing.goldens import (
     cen,
+    cen_model,
     dense_scores,
     fsmr,
     geminifusion,
@@ -54,6 +55,7 @@ __all__ = ["RUNNERS", "Given", "GoldenCase", "Ledger", "Runner", "Tolerance", "r
 
 RUNNERS: Mapping[str, Runner] = {
     **cen.RUNNERS,
+    **cen_model.RUNNERS,
     **dense_scores.RUNNERS,
     **fsmr.RUNNERS,
     **geminifusion.RUNNERS,

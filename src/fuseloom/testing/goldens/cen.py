@@ -1,4 +1,4 @@
-"""Runners of CEN: the exchange alone, behind a shared convolution, and in a bottleneck of its ResNet."""
+"""Runners of CEN: the exchange alone, and behind a shared convolution."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,6 @@ from fuseloom.types import Streams
 __all__ = ["RUNNERS"]
 
 _NAMES = ("x0", "x1")
-_EPS = 1e-5
 
 
 def _exchange(given: Given) -> dict[str, Tensor]:
@@ -44,38 +43,6 @@ def _conv_exchange(given: Given) -> dict[str, Tensor]:
             for what in ("running_mean", "running_var"):
                 found[f"output.bn{i}.{what}"] = state[f"norm.{name}.{what}"]
     return found
-
-
-def _bottleneck(given: Given) -> dict[str, Tensor]:
-    streams, weights = _streams(given), _weights(given)
-    kernel, stride = weights["conv1.module.weight"], given.option("stride")
-    if kernel.shape[:2] != (given.option("planes"), given.option("inplanes")):
-        raise DataError(f"conv1 must map inplanes to planes as config says, got {tuple(kernel.shape)}.")
-    narrow = {n: _norm(given, weights, "bn1", n, F.conv2d(x, kernel)).relu() for n, x in streams.items()}
-    kernel = weights["conv2.module.weight"]
-    middle = {n: F.conv2d(x, kernel, stride=stride, padding=1) for n, x in narrow.items()}
-    changed, _ = _exchanged(given, middle, weights)
-    out = {}
-    for name, value in changed.items():
-        wide = F.conv2d(value.relu(), weights["conv3.module.weight"])
-        skipped = _skip(given, weights, name, streams[name])
-        out[name] = (_norm(given, weights, "bn3", name, wide) + skipped).relu()
-    return _results(given, out, streams | _parameters(weights))
-
-
-def _skip(given: Given, weights: Mapping[str, Tensor], name: str, value: Tensor) -> Tensor:
-    if not given.option("downsample"):
-        return value
-    value = F.conv2d(value, weights["downsample.0.module.weight"], stride=given.option("stride"))
-    return _norm(given, weights, "downsample.1", name, value)
-
-
-def _norm(given: Given, weights: Mapping[str, Tensor], prefix: str, name: str, value: Tensor) -> Tensor:
-    stem = f"{prefix}.bn_{_NAMES.index(name)}"
-    mean, variance, weight, bias = (
-        weights[f"{stem}.{what}"] for what in ("running_mean", "running_var", "weight", "bias")
-    )
-    return F.batch_norm(value, mean, variance, weight, bias, training=_training(given), eps=_EPS)
 
 
 def _exchanged(
@@ -135,7 +102,6 @@ def _statistics(case: GoldenCase) -> tuple[str, ...]:
 
 
 RUNNERS: Mapping[str, Runner] = {
-    "cen/bottleneck": Runner(run=_bottleneck, idle=_statistics),
     "cen/conv_bn_exchange": Runner(run=_conv_exchange, idle=_statistics),
     "cen/exchange": Runner(run=_exchange),
 }
