@@ -145,9 +145,13 @@ def test_what_does_not_fit_is_answered() -> None:
 
 
 @pytest.mark.slow
-def test_it_compiles_whole() -> None:
+def test_it_compiles_whole_and_is_exported_for_any_batch() -> None:
     model = build(("rgb", "depth")).eval()
     given = maps(names=("rgb", "depth"))
     expected = model(given)
     compiled = torch.compile(model, fullgraph=True)
     torch.testing.assert_close(compiled(given), expected, rtol=1e-4, atol=1e-4)
+    batch = torch.export.Dim("batch", min=2)
+    dynamic = ({name: {0: batch} for name in given},)
+    exported = torch.export.export(model, (maps(7, names=("rgb", "depth")),), dynamic_shapes=dynamic).module()
+    torch.testing.assert_close(exported(given), expected, rtol=1e-4, atol=1e-4)

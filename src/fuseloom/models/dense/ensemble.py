@@ -58,9 +58,9 @@ class Ensemble(nn.Module):
         """
         values = torch.stack([streams[name] for name in self.names], 1).detach()  # [B, M, ...]
         alpha = values.new_zeros(len(self.names)) if self.alpha is None else self.alpha.to(values.dtype)
-        scores = alpha.expand(len(values), -1)
+        scores = alpha.expand(values.shape[0], -1)
         if there:
-            real = torch.stack([there.get(n, scores.new_ones(len(values)).bool()) for n in self.names], 1)
+            real = torch.stack([there.get(n, scores.new_ones(values.shape[0]).bool()) for n in self.names], 1)
             weights = scores.masked_fill(~real, -torch.inf).softmax(-1).masked_fill(~real, 0)
         else:
             weights = scores.softmax(-1)
