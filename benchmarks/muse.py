@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from rivals.cls import loop
 from rivals.muse import PlainMuse, PlainTransformer
+from tables import about
 from timing import environment, measure
 from torch import Tensor, nn
 
@@ -396,10 +397,14 @@ def table(found: Mapping[str, Any]) -> str:
         f"{name:28} {found['shares'][name]:>76.2%}" for name in ("exchange, as a difference", "both decoders")
     ]
     memory = ", ".join(f"{who} {megabytes:,.0f} MB" for who, megabytes in found["peak_mb"].items())
-    load = ", ".join(map(str, found["environment"]["load"]))
-    return "\n".join(
-        [*lines, f"peak memory of forward and backward: {memory}", f"ratio: plain / ours; load {load}"]
-    )
+    lines += [
+        f"peak memory of forward and backward: {memory}",
+        "",
+        f"Medians (quartiles) of a batch of {found['size']['batch']}; ratio: plain / ours.",
+        "",
+        about(found),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _cell(taken: Mapping[str, float]) -> str:
@@ -428,7 +433,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "peak_mb": memory,
     }
     options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print(table(found))
+    print(table(found), end="")
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import indent
 
 import exchange_tables
+import muse
 import muse_profile
 import muse_scenes
 import remedy_tables
@@ -25,6 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 _RENDER = {
     "cooperation": remedy_tables.render_costs,
     "exchange": exchange_tables.render,
+    "muse": muse.table,
     "muse_profile": muse_profile.render,
     "muse_scenes_msa": muse_scenes.render,
     "muse_scenes_ner": muse_scenes.render,

@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from fuseloom.errors import OptionError
 from fuseloom.nn import Dropout
+from fuseloom.nn.dropout import DropPath
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.875])
@@ -52,3 +54,18 @@ def test_nothing_is_dropped_in_evaluation():
 
 def test_it_shows_its_probability():
     assert repr(Dropout(0.25)) == "Dropout(p=0.25)"
+
+
+def test_whole_samples_are_dropped_and_the_others_scaled_up() -> None:
+    torch.manual_seed(0)
+    values, drop = torch.rand(4000, 3, 2) + 1, DropPath(0.25)
+    dropped = drop(values)
+    kept = dropped[:, 0, 0] != 0
+    assert 0.72 < kept.float().mean() < 0.78
+    torch.testing.assert_close(dropped[kept], values[kept] / 0.75)
+    assert (dropped[~kept] == 0).all()
+    assert drop.eval()(values) is values
+    assert DropPath(0.0)(values) is values
+    assert repr(drop) == "DropPath(p=0.25)"
+    with pytest.raises(OptionError, match=r"p must be in \[0, 1\), got 1"):
+        DropPath(1)

@@ -21,7 +21,7 @@ from fuseloom.nn.rowwise_gradient import with_gradient
 from fuseloom.registry import Card, Interaction, register
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["PixelAttention", "Sharing", "convert_pixel_attention"]
+__all__ = ["PixelAttention", "Sharing", "convert_pixel_attention", "official_pixel_attention"]
 
 Sharing = Literal["separate", "paper"]
 
@@ -420,3 +420,24 @@ def convert_pixel_attention(state: Mapping[str, Tensor], dims: Mapping[str, int]
             case _:
                 converted[key] = value
     return converted
+
+
+def official_pixel_attention(state: Mapping[str, Tensor], dims: Mapping[str, int]) -> dict[str, Tensor]:
+    """The official names of a faithful `PixelAttention` of two streams: the inverse of the conversion.
+
+    Args:
+        state: Its state dict.
+        dims: The two modalities in the official order.
+    """
+    first, second = dims
+    found: dict[str, Tensor] = {}
+    for owner, name in (("cross_attn_0_to_1", first), ("cross_attn_1_to_0", second)):
+        for kind in ("weight", "bias"):
+            found[f"{owner}.in_proj_{kind}"] = torch.cat([state[f"{role}.{name}.{kind}"] for role in _ROLES])
+            found[f"{owner}.out_proj.{kind}"] = state[f"out.{name}.{kind}"]
+    for theirs, ours in (("fc1", "hidden"), ("fc2", "out")):
+        for kind in ("weight", "bias"):
+            found[f"relation_judger.0.{theirs}.{kind}"] = state[f"relation.{ours}.{kind}"]
+    for theirs, ours in (("k_noise", "key_noise"), ("v_noise", "value_noise")):
+        found[f"{theirs}.weight"] = torch.stack([state[f"{ours}.{name}"] for name in dims])
+    return found

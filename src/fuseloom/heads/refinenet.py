@@ -110,8 +110,12 @@ class RefineNetHead(nn.Module):
         self.hand_on = nn.ModuleList(_conv(*ends) for ends in pairwise(widths))
         self.classify = nn.Conv2d(dim, num_labels, 3, padding=1)
 
-    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+    def forward(self, stages: Sequence[Tensor], real: Tensor | None = None) -> Tensor:
         """Maps ``[B, C, H, W]`` after each stage, coarsest last, to logits ``[B, K, H, W]`` of the finest.
+
+        Args:
+            stages: One map per stage.
+            real: ``[B]`` bool: the samples whose statistics count; nothing here has any.
 
         Raises:
             ModalityError: other than one map per stage.

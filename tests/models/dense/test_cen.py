@@ -132,7 +132,7 @@ def test_a_checkpoint_becomes_ours_and_theirs_again() -> None:
 def test_names_that_are_of_no_such_model_are_answered() -> None:
     with pytest.raises(OptionError, match=r"a CEN RefineNet, got 'layer1\.0\.bn1\.bn_2\.weight'"):
         convert_cen_refinenet({"layer1.0.bn1.bn_2.weight": torch.ones(1)}, NAMES)
-    with pytest.raises(OptionError, match=r"with channel exchange, got 'encoder\.stem_norm\.heat\.bias'"):
+    with pytest.raises(OptionError, match=r"channel exchange, got 'encoder\.stem_norm\.heat\.bias'"):
         official_cen_refinenet({"encoder.stem_norm.heat.bias": torch.ones(1)}, NAMES)
 
 

@@ -27,6 +27,7 @@ only, a mask whose ones are ones still where they are altered, a bias that a sof
 of batches."""
 OUTSIDE = {
     "cen/refinenet",
+    "geminifusion/mit_backbone",
     "muse/mner_dataset_stats",
     "rollingq/full_mbt",
     "rollingq/full_sum",

@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
 
-from fuseloom.errors import OptionError
 from fuseloom.exchange.channel_exchange import ChannelExchange, convert_channel_exchange
 from fuseloom.heads.refinenet import RefineNetHead
 from fuseloom.models.dense.ensemble import Ensemble, Weighting
 from fuseloom.models.dense.model import DenseModel
-from fuseloom.models.dense.resnet import BuildExchange, ResNetStreams
+from fuseloom.models.dense.renaming import Rule, renamed
+from fuseloom.models.dense.resnet import ResNetStreams
+from fuseloom.models.dense.stream_encoder import BuildExchange
 
 __all__ = ["RESNET_DEPTHS", "cen_refinenet", "convert_cen_refinenet", "official_cen_refinenet"]
 
@@ -22,9 +22,6 @@ RESNET_DEPTHS: Mapping[int, tuple[int, int, int, int]] = {
     152: (3, 8, 36, 3),
 }
 """Layers of a ResNet -> blocks of each of its stages."""
-
-_DATA_PARALLEL = "module."
-_UNUSED = ".num_batches_tracked"
 
 
 def cen_refinenet(  # noqa: PLR0913  one option per choice
@@ -79,17 +76,10 @@ def convert_cen_refinenet(official: Mapping[str, Tensor], names: Sequence[str]) 
     Raises:
         OptionError: a name that the official model does not have.
     """
-    found: dict[str, Tensor] = {}
-    for key, value in official.items():
-        bare = key.removeprefix(_DATA_PARALLEL)
-        if bare.endswith(_UNUSED):
-            continue
-        own = next((name for rule in _RULES if (name := rule.to_ours(bare, names)) is not None), None)
-        if own is None:
-            raise OptionError(f"official must be the state of a CEN RefineNet, got {key!r} in it.")
-        found[own] = value
-        if own.endswith("conv2.weight"):
-            place = own.removesuffix("conv2.weight") + "exchange."
+    found = renamed(official, _RULES, names, to="ours", model="a CEN RefineNet")
+    for key, value in list(found.items()):
+        if key.endswith("conv2.weight"):
+            place = key.removesuffix("conv2.weight") + "exchange."
             buffers = convert_channel_exchange({}, dict.fromkeys(names, len(value)))
             found |= {place + name: buffer for name, buffer in buffers.items()}
     return found
@@ -105,76 +95,17 @@ def official_cen_refinenet(state: Mapping[str, Tensor], names: Sequence[str]) ->
     Raises:
         OptionError: a name that our model does not have.
     """
-    found: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if _OF_CHANNELS.fullmatch(key):
-            continue
-        own = next((name for rule in _RULES if (name := rule.to_official(key, names)) is not None), None)
-        if own is None:
-            raise OptionError(
-                f"state must be that of cen_refinenet with channel exchange, got {key!r} in it."
-            )
-        found[own] = value
-    return found
+    kept = {key: value for key, value in state.items() if not _OF_CHANNELS.fullmatch(key)}
+    return renamed(kept, _RULES, names, to="official", model="cen_refinenet with channel exchange")
 
 
 _OF_CHANNELS = re.compile(r"encoder\.layers\.\d+\.\d+\.exchange\.(own|open)\..+")
-_NUMBER = r"\d+"
-_FIELDS = {"modality": r"[A-Za-z][\w-]*", "what": r"weight|bias|running_mean|running_var"}
-"""Field of a template -> what stands there; any other is a number."""
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """One kind of weight, under its official name and under ours; numbers may be counted from elsewhere."""
-
-    official: str
-    ours: str
-    first: Mapping[str, int]
-    """Field -> the official number of our 0."""
-
-    def to_ours(self, key: str, names: Sequence[str]) -> str | None:
-        """Our name, or None if the rule is of another kind of weight."""
-        if (found := _pattern(self.official, modality=_NUMBER).fullmatch(key)) is None:
-            return None
-        fields = {name: self._shifted(name, text, -1) for name, text in found.groupdict().items()}
-        if "modality" in fields:
-            if int(fields["modality"]) >= len(names):
-                return None
-            fields["modality"] = names[int(fields["modality"])]
-        return self.ours.format(**fields)
-
-    def to_official(self, key: str, names: Sequence[str]) -> str | None:
-        """The official name, or None if the rule is of another kind of weight."""
-        if (found := _pattern(self.ours).fullmatch(key)) is None:
-            return None
-        fields = {name: self._shifted(name, text, 1) for name, text in found.groupdict().items()}
-        if "modality" in fields:
-            if fields["modality"] not in names:
-                return None
-            fields["modality"] = str(list(names).index(fields["modality"]))
-        return self.official.format(**fields)
-
-    def _shifted(self, name: str, text: str, sign: int) -> str:
-        return str(int(text) + sign * self.first[name]) if name in self.first else text
-
-
-def _pattern(template: str, **fields: str) -> re.Pattern[str]:
-    known = _FIELDS | fields
-    literal, named = re.split(r"{\w+}", template), re.findall(r"{(\w+)}", template)
-    groups = [f"(?P<{name}>{known.get(name, _NUMBER)})" for name in named]
-    return re.compile(
-        "".join(re.escape(text) + group for text, group in zip(literal, [*groups, ""], strict=True))
-    )
-
-
 _BLOCK = "layer{k}.{block}.", "encoder.layers.{k}.{block}."
-_rule = partial(_Rule, first={})
-_of_stage = partial(_Rule, first={"k": 1})
-_of_unit = partial(_Rule, first={"k": 1, "i": 1})
+_of_stage = partial(Rule, first={"k": 1})
+_of_unit = partial(Rule, first={"k": 1, "i": 1})
 
 
-def _units(official: str, ours: str) -> list[_Rule]:
+def _units(official: str, ours: str) -> list[Rule]:
     """Both convolutions of residual units."""
     return [
         _of_unit(f"{official}.0.{{i}}_conv.module.{{what}}", f"{ours}.inner.{{i}}.{{what}}"),
@@ -182,14 +113,14 @@ def _units(official: str, ours: str) -> list[_Rule]:
     ]
 
 
-def _of_block(official: str, ours: str) -> _Rule:
+def _of_block(official: str, ours: str) -> Rule:
     return _of_stage(_BLOCK[0] + official, _BLOCK[1] + ours)
 
 
 _RULES = (
-    _rule("alpha", "ensemble.alpha"),
-    _rule("conv1.module.weight", "encoder.stem.weight"),
-    _rule("bn1.bn_{modality}.{what}", "encoder.stem_norm.{modality}.{what}"),
+    Rule("alpha", "ensemble.alpha"),
+    Rule("conv1.module.weight", "encoder.stem.weight"),
+    Rule("bn1.bn_{modality}.{what}", "encoder.stem_norm.{modality}.{what}"),
     _of_block("conv{c}.module.weight", "conv{c}.weight"),
     _of_block("bn1.bn_{modality}.{what}", "norm1.{modality}.{what}"),
     _of_block("bn2.bn_{modality}.{what}", "exchange.norm.{modality}.{what}"),
@@ -198,9 +129,9 @@ _RULES = (
     _of_block("downsample.1.bn_{modality}.{what}", "skip_norm.{modality}.{what}"),
     _of_stage("p_ims1d2_outl{k}_dimred.module.weight", "head.reduce.{k}.weight"),
     *_units("adapt_stage{k}_b", "head.adapt.{k}"),
-    _Rule("adapt_stage{k}_b2_joint_varout_dimred.module.weight", "head.join.{k}.weight", {"k": 2}),
+    Rule("adapt_stage{k}_b2_joint_varout_dimred.module.weight", "head.join.{k}.weight", {"k": 2}),
     _of_unit("mflow_conv_g{k}_pool.0.{i}_outvar_dimred.module.weight", "head.pool.{k}.convs.{i}.weight"),
     *_units("mflow_conv_g{k}_b", "head.refine.{k}"),
     _of_stage("mflow_conv_g{k}_b3_joint_varout_dimred.module.weight", "head.hand_on.{k}.weight"),
-    _rule("clf_conv.module.{what}", "head.classify.{what}"),
+    Rule("clf_conv.module.{what}", "head.classify.{what}"),
 )

@@ -17,8 +17,9 @@ class DenseModel(nn.Module):
 
     Args:
         encoder: Maps to maps of several widths and strides.
-        head: Maps after each stage, coarsest last, to a map of predictions: ``Sequence[[B, C, H, W]]`` to
-            ``[B, K, H, W]``.
+        head: Maps after each stage, coarsest last, to a map of predictions: ``Sequence[[B, C, H, W]]``, and
+            ``[B]`` where not all samples have the modality, to ``[B, K, H, W]``. It runs once per modality,
+            so that statistics of a batch are those of one.
         ensemble: Of the modalities of the encoder.
     """
 
@@ -44,8 +45,5 @@ class DenseModel(nn.Module):
         """
         stages, there = self.encoder(inputs, masks, trace=None if trace is None else trace.scope("encoder"))
         names = list(self.encoder.channels)
-        together = [torch.cat([stage[name] for name in names]) for stage in stages]
-        batch = stages[0][names[0]].shape[0]
-        found = self.head(together).unflatten(0, (len(names), batch)).unbind()
-        parts = dict(zip(names, found, strict=True))
-        return torch.stack([*found, self.ensemble(parts, there)], 1)
+        parts = {name: self.head([stage[name] for stage in stages], there.get(name)) for name in names}
+        return torch.stack([*parts.values(), self.ensemble(parts, there)], 1)

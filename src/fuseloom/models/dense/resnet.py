@@ -1,22 +1,24 @@
 """ResNet of many streams: convolutions shared, norms per modality, an exchange in every bottleneck."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from fuseloom.errors import ModalityError, OptionError
-from fuseloom.exchange import Exchange
+from fuseloom.errors import OptionError
 from fuseloom.exchange.channel_exchange import ChannelExchange
-from fuseloom.models.dense.stream_encoder import StreamEncoder, run_shared
+from fuseloom.models.dense.stream_encoder import (
+    BuildExchange,
+    StreamEncoder,
+    over_positions,
+    run_shared,
+    shared_channels,
+)
 from fuseloom.nn.channel_norm import MaskedBatchNorm
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["BuildExchange", "ResNetBottleneck", "ResNetStreams"]
-
-BuildExchange = Callable[[Mapping[str, int]], Exchange]
-"""From modality name -> width to the exchange that stands there."""
+__all__ = ["ResNetBottleneck", "ResNetStreams"]
 
 _EXPANSION = 4
 _STAGES = 4
@@ -70,7 +72,7 @@ class ResNetBottleneck(nn.Module):
         hidden = run_shared(lambda joined: self.conv2(joined.relu()), hidden)
         hidden = _normed(self.norm2, hidden, there)
         if self.exchange is not None:
-            hidden = self.exchange(hidden, _over_pixels(hidden, there), trace=trace)
+            hidden = self.exchange(hidden, over_positions(there, hidden, feature=1), trace=trace)
         hidden = run_shared(lambda joined: self.conv3(joined.relu()), hidden)
         hidden = _normed(self.norm3, hidden, there)
         passed = streams
@@ -123,11 +125,7 @@ class ResNetStreams(StreamEncoder):
         inner = [dim * 2**stage for stage in range(_STAGES)]
         widths = [_EXPANSION * width for width in inner]
         super().__init__(channels, widths, [4 * 2**stage for stage in range(_STAGES)])
-        self.in_dim = max(self.channels.values())
-        if other := sorted({*self.channels.values()} - {1, self.in_dim}):
-            raise ModalityError(
-                f"All maps must have {self.in_dim} channels or 1, as they share the stem, got {other[0]}."
-            )
+        self.in_dim = shared_channels(self.channels)
         self.fixed_statistics = fixed_statistics
         names = list(self.channels)
         self.stem = nn.Conv2d(self.in_dim, dim, 7, stride=2, padding=3, bias=False)
@@ -177,14 +175,5 @@ def _norms(names: Iterable[str], dim: int) -> nn.ModuleDict:
 def _normed(norms: nn.ModuleDict, streams: Streams, there: Masks) -> Streams:
     if not norms:
         return streams
-    masks = _over_pixels(streams, there)
+    masks = over_positions(there, streams, feature=1)
     return {name: norms[name](value, masks.get(name)) for name, value in streams.items()}
-
-
-def _over_pixels(streams: Streams, there: Masks) -> Masks:
-    """``[B]`` to ``[B, H, W]``."""
-    expanded: dict[str, Tensor] = {}
-    for name, real in there.items():
-        batch, _, *size = streams[name].shape
-        expanded[name] = real[:, None, None].expand(batch, *size)
-    return expanded

@@ -7,10 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from fuseloom.errors import MaskError, ModalityError, OptionError, did_you_mean
+from fuseloom.exchange import Exchange
 from fuseloom.part import check_dims, zero_masked
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["StreamEncoder", "run_shared"]
+__all__ = ["BuildExchange", "StreamEncoder", "over_positions", "run_shared", "shared_channels"]
+
+BuildExchange = Callable[[Mapping[str, int]], Exchange]
+"""From modality name -> width to the exchange that stands there."""
 
 
 class StreamEncoder(nn.Module, ABC):
@@ -131,3 +135,32 @@ def run_shared(module: Callable[[Tensor], Tensor], streams: Streams) -> Streams:
     found = module(torch.cat([*streams.values()]))
     parts = found.view(len(streams), batch, *found.shape[1:]).unbind()
     return dict(zip(streams, parts, strict=True))
+
+
+def shared_channels(channels: Mapping[str, int]) -> int:
+    """How many channels a stem that all maps share reads; a map of one channel is repeated.
+
+    Raises:
+        ModalityError: maps of several numbers of channels.
+    """
+    most = max(channels.values())
+    if other := sorted({*channels.values()} - {1, most}):
+        raise ModalityError(
+            f"All maps must have {most} channels or 1, as they share the stem, got {other[0]}."
+        )
+    return most
+
+
+def over_positions(there: Masks, streams: Streams, *, feature: int) -> Masks:
+    """``[B]`` to the masks of streams, whose features stand on the axis ``feature``.
+
+    Example:
+        >>> masks = over_positions({"rgb": torch.ones(2).bool()}, {"rgb": torch.ones(2, 5, 8)}, feature=2)
+        >>> masks["rgb"].shape
+        torch.Size([2, 5])
+    """
+    expanded: Masks = {}
+    for name, real in there.items():
+        shape = [size for axis, size in enumerate(streams[name].shape) if axis != feature]
+        expanded[name] = real.reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
+    return expanded

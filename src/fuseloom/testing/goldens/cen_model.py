@@ -1,12 +1,10 @@
 """Runners of CEN's networks for segmentation: a bottleneck, units of RefineNet, the whole, and a step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 from torch.nn import functional as F
 
 from fuseloom.exchange.channel_exchange import ChannelExchange
@@ -15,12 +13,21 @@ from fuseloom.models.dense.cen import cen_refinenet, convert_cen_refinenet
 from fuseloom.models.dense.inference import enlarged
 from fuseloom.models.dense.model import DenseModel
 from fuseloom.models.dense.resnet import ResNetBottleneck
-from fuseloom.testing.goldens._case import Given, GoldenCase, Runner, gradients, leaf
+from fuseloom.testing.goldens._case import Given, GoldenCase, Runner, gradients
+from fuseloom.testing.goldens._network import (
+    NAMES,
+    called,
+    of_sum,
+    parameters,
+    streams_of,
+    training,
+    under,
+    weights_of,
+)
 from fuseloom.types import Streams, Trace
 
 __all__ = ["RUNNERS"]
 
-_NAMES = ("x0", "x1")
 _STEM, _IGNORED = 2, 255
 _HEAD_DIM = 8
 """Of the networks of the cases, in which all widths are a thirty-second of the published ones."""
@@ -28,52 +35,52 @@ _THREE = ("ce_rgb", "ce_depth", "ce_ens")
 
 
 def _bottleneck(given: Given) -> dict[str, Tensor]:
-    streams, weights = _streams(given), _weights(given)
-    state = _under(
-        convert_cen_refinenet({f"layer1.0.{n}": w for n, w in weights.items()}, _NAMES), "encoder.layers.0.0."
+    streams, weights = streams_of(given), weights_of(given)
+    state = under(
+        convert_cen_refinenet({f"layer1.0.{n}": w for n, w in weights.items()}, NAMES), "encoder.layers.0.0."
     )
     exchange = partial(ChannelExchange, threshold=given.option("bn_threshold"), faithful=True)
     width, inside = given.option("inplanes"), given.option("planes")
-    part = ResNetBottleneck(_NAMES, width, inside, stride=given.option("stride"), exchange=exchange)
-    out: Streams = _called(part.train(_training(given)), state, (streams, {}))
-    terms = [(out[name] * given.inputs[f"cotangent{i}"]).sum() for i, name in enumerate(_NAMES)]
-    found = {f"output.y{i}": out[name] for i, name in enumerate(_NAMES)}
-    return found | _of_sum(terms, streams | _parameters(weights))
+    part = ResNetBottleneck(NAMES, width, inside, stride=given.option("stride"), exchange=exchange)
+    out: Streams = called(part.train(training(given)), state, (streams, {}))
+    terms = [(out[name] * given.inputs[f"cotangent{i}"]).sum() for i, name in enumerate(NAMES)]
+    found = {f"output.y{i}": out[name] for i, name in enumerate(NAMES)}
+    return found | of_sum(terms, streams | parameters(weights))
 
 
 def _units(given: Given) -> dict[str, Tensor]:
-    streams, weights = _streams(given), _weights(given)
-    official = {f"adapt_stage1_b.0.{n}": w for n, w in _under(weights, "rcu.").items()}
-    official |= {f"mflow_conv_g1_pool.0.{n}": w for n, w in _under(weights, "crp.").items()}
-    state = convert_cen_refinenet(official, _NAMES)
+    streams, weights = streams_of(given), weights_of(given)
+    official = {f"adapt_stage1_b.0.{n}": w for n, w in under(weights, "rcu.").items()}
+    official |= {f"mflow_conv_g1_pool.0.{n}": w for n, w in under(weights, "crp.").items()}
+    state = convert_cen_refinenet(official, NAMES)
     width = given.option("channels")
     units = ResidualUnits(width, given.option("rcu_blocks"))
     pools = ChainedPooling(width, given.option("crp_stages"))
     found: dict[str, Tensor] = {}
     terms = []
     for i, value in enumerate(streams.values()):
-        middle = _called(units, _under(state, "head.adapt.0."), (value,))
-        end = _called(pools, _under(state, "head.pool.0."), (middle.relu(),))
+        middle = called(units, under(state, "head.adapt.0."), (value,))
+        end = called(pools, under(state, "head.pool.0."), (middle.relu(),))
         found |= {f"mid.rcu{i}": middle, f"output.y{i}": end}
         terms.append((end * given.inputs[f"cotangent{i}"]).sum())
-    return found | _of_sum(terms, streams)
+    return found | of_sum(terms, streams)
 
 
 def _whole(given: Given) -> dict[str, Tensor]:
-    streams, weights = _streams(given), _weights(given)
+    streams, weights = streams_of(given), weights_of(given)
     model = _model(given, weights)
-    outputs = _called(model.train(_training(given)), convert_cen_refinenet(weights, _NAMES), (streams,))
+    outputs = called(model.train(training(given)), convert_cen_refinenet(weights, NAMES), (streams,))
     found = {"output.alpha_soft": weights["alpha"].softmax(0)}
     found |= {f"output.logits{name}": outputs[:, i] for i, name in enumerate(("0", "1", "_ens"))}
     terms = [(outputs[:, i] * given.inputs[f"cotangent{i}"]).sum() for i in range(3)]
-    return found | _of_sum(terms, streams | _parameters(weights))
+    return found | of_sum(terms, streams | parameters(weights))
 
 
 def _step(given: Given) -> dict[str, Tensor]:
-    streams, weights, trace = _streams(given), _weights(given), Trace(keep_records=False)
+    streams, weights, trace = streams_of(given), weights_of(given), Trace(keep_records=False)
     model = _model(given, weights, fixed_statistics=given.option("freeze_bn"))
-    state = convert_cen_refinenet(weights, _NAMES)
-    outputs = _called(model.train(), state, (streams,), trace=trace)
+    state = convert_cen_refinenet(weights, NAMES)
+    outputs = called(model.train(), state, (streams,), trace=trace)
     target = given.inputs["target"].long()
     whole = enlarged(outputs, target.shape[-2:])
     losses = {
@@ -85,13 +92,13 @@ def _step(given: Given) -> dict[str, Tensor]:
         "output.l1": l1,
         "output.loss": loss,
     }
-    return found | gradients(loss, torch.ones_like(loss), _parameters(weights))
+    return found | gradients(loss, torch.ones_like(loss), parameters(weights))
 
 
 def _model(given: Given, weights: Mapping[str, Tensor], *, fixed_statistics: bool = False) -> DenseModel:
     options = {"threshold": given.config["bn_threshold"]} if "bn_threshold" in given.config else {}
     return cen_refinenet(
-        {name: given.inputs[name].shape[1] for name in _NAMES},
+        {name: given.inputs[name].shape[1] for name in NAMES},
         given.option("num_classes"),
         depths=given.option("blocks_per_layer"),
         dim=_STEM,
@@ -100,41 +107,6 @@ def _model(given: Given, weights: Mapping[str, Tensor], *, fixed_statistics: boo
         fixed_statistics=fixed_statistics,
         dropout=0.0,
     )
-
-
-def _called(part: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[object], **reads: object) -> Any:
-    """Loading refuses what does not fit; calling with the state lets gradients reach official weights."""
-    part.load_state_dict({name: value.detach() for name, value in state.items()})
-    return functional_call(part, dict(state), tuple(inputs), reads, strict=True)
-
-
-def _training(given: Given) -> bool:
-    return str(given.mode).startswith("train")
-
-
-def _streams(given: Given) -> Streams:
-    return {name: leaf(given.inputs[name]) for name in _NAMES}
-
-
-def _weights(given: Given) -> dict[str, Tensor]:
-    """Copies: training changes running statistics in place."""
-    return {
-        name: value.clone() if ".running_" in name or not value.is_floating_point() else leaf(value)
-        for name, value in given.weights.under("").items()
-    }
-
-
-def _parameters(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"weight.{name}": value for name, value in weights.items() if value.requires_grad}
-
-
-def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
-def _of_sum(terms: Sequence[Tensor], sources: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    total = torch.stack(list(terms)).sum()
-    return gradients(total, torch.ones_like(total), sources)
 
 
 def _statistics(case: GoldenCase) -> tuple[str, ...]:

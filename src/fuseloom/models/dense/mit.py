@@ -1,0 +1,376 @@
+"""Mix Transformers (the encoders of SegFormer) of many streams: all weights shared but the norms."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fuseloom.errors import ModalityError, OptionError, did_you_mean
+from fuseloom.exchange import Exchange
+from fuseloom.models.dense.stream_encoder import (
+    BuildExchange,
+    StreamEncoder,
+    over_positions,
+    shared_channels,
+)
+from fuseloom.nn.attention import attend
+from fuseloom.nn.dropout import DropPath
+from fuseloom.types import Masks, Streams, Trace
+
+__all__ = ["MIT_SIZES", "MitBlock", "MitSize", "MitStreams", "PixelNorms", "Place", "Placed"]
+
+Place = Literal["before_projection", "after_attention", "after_block"]
+Talk = Callable[[Place, Tensor, Tensor], Tensor]
+"""From a place, the values there ``[M, B, N, C]`` and what the block got, to those after the exchange."""
+
+_EPS = 1e-6
+_STD = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class MitSize:
+    """Widths and depths of a Mix Transformer, one number per stage."""
+
+    dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...] = (1, 2, 5, 8)
+    reductions: tuple[int, ...] = (8, 4, 2, 1)
+    """Of the side of the map that keys and values are made from."""
+    expansion: int = 4
+    """Of the feedforward map."""
+
+    def __post_init__(self) -> None:
+        count = len(self.dims)
+        for name in ("depths", "num_heads", "reductions"):
+            if len(values := getattr(self, name)) != count:
+                raise OptionError(f"{name} must be one for each of {count} stages, got {list(values)}.")
+        if bad := [pair for pair in zip(self.dims, self.num_heads, strict=True) if pair[0] % pair[1]]:
+            raise OptionError(f"num_heads must divide dims, got {bad[0][1]} for a width of {bad[0][0]}.")
+
+
+_WIDE = (64, 128, 320, 512)
+MIT_SIZES: Mapping[str, MitSize] = {
+    "b0": MitSize(dims=(32, 64, 160, 256), depths=(2, 2, 2, 2)),
+    "b1": MitSize(dims=_WIDE, depths=(2, 2, 2, 2)),
+    "b2": MitSize(dims=_WIDE, depths=(3, 4, 6, 3)),
+    "b3": MitSize(dims=_WIDE, depths=(3, 4, 18, 3)),
+    "b4": MitSize(dims=_WIDE, depths=(3, 8, 27, 3)),
+    "b5": MitSize(dims=_WIDE, depths=(3, 6, 40, 3)),
+}
+"""Name -> size, as published."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Exchanges of one kind, and where in the blocks of a backbone they stand.
+
+    Args:
+        build: Builds one from modality name -> width.
+        at: ``before_projection`` changes what the heads of attention give, before their projection;
+            ``after_attention`` the update that attention makes, before it is added; ``after_block`` the
+            tokens that the next block gets. An exchange that reads ``inputs`` is given what the block got.
+        first: Only in so many blocks at the beginning, of all of the backbone in a row.
+        last: Only in so many blocks at the end.
+        per_stage: Whether the blocks of a stage share one exchange; each has its own if not.
+
+    Raises:
+        OptionError: an unknown place, or a number of blocks below zero.
+    """
+
+    build: BuildExchange
+    at: Place = "after_attention"
+    first: int | None = None
+    last: int | None = None
+    per_stage: bool = False
+
+    def __post_init__(self) -> None:
+        if self.at not in get_args(Place):
+            hint = did_you_mean(self.at, get_args(Place))
+            raise OptionError(f"at must be one of {list(get_args(Place))}, got {self.at!r}.{hint}")
+        for name in ("first", "last"):
+            if (count := getattr(self, name)) is not None and count < 0:
+                raise OptionError(f"{name} must be a number of blocks of at least 0, got {count}.")
+
+    def among(self, count: int) -> range:
+        """The numbers of its blocks, of so many in all."""
+        start = 0 if self.last is None else max(count - self.last, 0)
+        end = count if self.first is None else min(self.first, count)
+        return range(start, end)
+
+
+class PixelNorms(nn.ModuleDict):
+    """A LayerNorm over the features of each modality, for tokens of all of them ``[M, B, N, C]``.
+
+    Args:
+        names: Of the modalities.
+        dim: Features.
+    """
+
+    def __init__(self, names: Iterable[str], dim: int) -> None:
+        super().__init__({name: nn.LayerNorm(dim, eps=_EPS) for name in names})
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The same shape."""
+        return torch.stack([norm(own) for norm, own in zip(self.values(), tokens.unbind(), strict=True)])
+
+
+class MitBlock(nn.Module):
+    """Attention over a reduced map and a feedforward map with a convolution, each behind a norm.
+
+    Args:
+        names: Of the modalities.
+        dim: Width of the tokens.
+        num_heads: Attention heads.
+        reduction: Of the side of the map that keys and values are made from.
+        expansion: Of the feedforward map.
+        drop_path: Probability that a sample's update is dropped, of each modality by itself.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        dim: int,
+        *,
+        num_heads: int,
+        reduction: int,
+        expansion: int = 4,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm1, self.norm2 = PixelNorms(names, dim), PixelNorms(names, dim)
+        self.query, self.key_value = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        self.reduce = nn.Conv2d(dim, dim, reduction, stride=reduction) if reduction > 1 else None
+        self.reduce_norm = PixelNorms(names if reduction > 1 else (), dim)
+        self.project = nn.Linear(dim, dim)
+        wide = dim * expansion
+        self.up, self.down = nn.Linear(dim, wide), nn.Linear(wide, dim)
+        self.around = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tensor, size: tuple[int, int], talk: Talk) -> Tensor:
+        """Tokens of all modalities ``[M, B, N, C]`` of maps of one ``size`` to the same shape."""
+        mixed = talk("before_projection", self.attend(self.norm1(tokens), size), tokens)
+        update = talk("after_attention", self.project(mixed), tokens)
+        changed = tokens + self._dropped(update)
+        changed = changed + self._dropped(self.feed(self.norm2(changed), size))
+        return talk("after_block", changed, tokens)
+
+    def attend(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the heads give, beside each other, of each modality by itself."""
+        query = self.query(tokens.flatten(0, 1))
+        key, value = self.key_value(self._reduced(tokens, size).flatten(0, 1)).chunk(2, -1)
+        return attend(query, key, value, num_heads=self.num_heads).view(tokens.shape)
+
+    def feed(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """Two linear maps, between them a convolution of each feature with its neighbours."""
+        wide = _tokens(self.around(_map(self.up(tokens.flatten(0, 1)), size)))
+        update: Tensor = self.down(nn.functional.gelu(wide))
+        return update.view(tokens.shape)
+
+    def _reduced(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.reduce is None:
+            return tokens
+        reduced = _tokens(self.reduce(_map(tokens.flatten(0, 1), size)))
+        normed: Tensor = self.reduce_norm(torch.unflatten(reduced, 0, tokens.shape[:2]))
+        return normed
+
+    def _dropped(self, update: Tensor) -> Tensor:
+        dropped: Tensor = self.drop_path(update.flatten(0, 1))
+        return dropped.view(update.shape)
+
+
+class MitStreams(StreamEncoder):
+    """Mix Transformer whose weights all modalities share, but for the norms, with exchanges in its blocks.
+
+    Paper: Xie et al., 2021, arXiv:2105.15203 (SegFormer). The form is that of GeminiFusion and TokenFusion:
+    a norm per modality at every place, with a constant of 1e-6. As all streams go through one stem, their
+    maps have the same number of channels; a map of one channel is repeated.
+
+    Args:
+        channels: Modality name -> channels of its map, all the same, or one.
+        size: Of `MIT_SIZES`, or one's own.
+        exchanges: What stands in the blocks, and where; without any the streams stay apart.
+        drop_path: Probability that the last block's update of a sample is dropped; it grows from zero.
+        checkpointing: Whether blocks are evaluated again in the backward pass, for memory.
+
+    Raises:
+        ModalityError: maps of several numbers of channels, or in a call maps too small for its stages.
+        OptionError: an unknown size, two exchanges at one place, or exchanges for one modality.
+
+    Records:
+        Those of the exchanges, under ``stages.<stage>.<block>.<place>``.
+
+    Example:
+        >>> from fuseloom import create
+        >>> build = lambda dims: create("token_exchange", dims)
+        >>> tiny = MitSize(dims=(8, 16), depths=(1, 2), num_heads=(1, 2), reductions=(2, 1))
+        >>> net = MitStreams({"rgb": 3, "depth": 1}, tiny, [Placed(build=build, per_stage=True)])
+        >>> stages, _ = net({"rgb": torch.zeros(2, 3, 32, 48), "depth": torch.zeros(2, 1, 32, 48)})
+        >>> [tuple(stage["depth"].shape) for stage in stages]
+        [(2, 8, 8, 12), (2, 16, 4, 6)]
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        size: str | MitSize = "b0",
+        exchanges: Sequence[Placed] = (),
+        *,
+        drop_path: float = 0.1,
+        checkpointing: bool = False,
+    ) -> None:
+        size = _size_of(size)
+        super().__init__(channels, size.dims, [4 * 2**stage for stage in range(len(size.dims))])
+        self.in_dim, self.size, self.checkpointing = shared_channels(self.channels), size, checkpointing
+        names, count = list(self.channels), sum(size.depths)
+        rates = iter([drop_path * number / max(count - 1, 1) for number in range(count)])
+        widths = (self.in_dim, *size.dims)
+        self.embed = nn.ModuleList(_embed(*widths[i : i + 2], first=i == 0) for i in range(len(size.dims)))
+        self.embed_norms = nn.ModuleList(PixelNorms(names, dim) for dim in size.dims)
+        self.stages = nn.ModuleList(
+            nn.ModuleList(
+                MitBlock(
+                    names,
+                    dim,
+                    num_heads=size.num_heads[stage],
+                    reduction=size.reductions[stage],
+                    expansion=size.expansion,
+                    drop_path=next(rates),
+                )
+                for _ in range(size.depths[stage])
+            )
+            for stage, dim in enumerate(size.dims)
+        )
+        self.norms = nn.ModuleList(PixelNorms(names, dim) for dim in size.dims)
+        self.apply(_start)
+        self.exchanges = nn.ModuleDict()
+        """``<stage>_<block>_<place>`` -> exchange; one that a stage shares is under its first block."""
+        self._placed: dict[tuple[int, int, Place], str] = {}
+        for placed in exchanges:
+            self._place(placed)
+
+    def _place(self, placed: Placed) -> None:
+        if len(self.channels) < 2:
+            raise OptionError("exchanges must be between two modalities at least, got one. Leave them out.")
+        every = [(stage, block) for stage, depth in enumerate(self.size.depths) for block in range(depth)]
+        shared: dict[int, str] = {}
+        for number in placed.among(len(every)):
+            stage, block = every[number]
+            if (stage, block, placed.at) in self._placed:
+                raise OptionError(
+                    f"exchanges must be one at each place, got two {placed.at} of block {block} in stage "
+                    f"{stage}."
+                )
+            key = shared.get(stage) if placed.per_stage else None
+            if key is None:
+                key = shared[stage] = f"{stage}_{block}_{placed.at}"
+                self.exchanges[key] = placed.build(dict.fromkeys(self.channels, self.dims[stage]))
+            self._placed[stage, block, placed.at] = key
+
+    def run(self, streams: Streams, there: Masks, *, trace: Trace | None) -> list[Streams]:
+        values = torch.stack([own.expand(-1, self.in_dim, -1, -1) for own in streams.values()])
+        found: list[Streams] = []
+        for stage in range(len(self.dims)):
+            tokens, size = self.embedded(stage, values)
+            values = self.run_stage(stage, tokens, size, there, trace)
+            found.append(dict(zip(streams, values.unbind(), strict=True)))
+        return found
+
+    def embedded(self, stage: int, values: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Normed tokens ``[M, B, N, C]`` of maps ``[M, B, C, H, W]``, and the size of their grid."""
+        flat = self.embed[stage](values.flatten(0, 1))
+        size = (flat.shape[-2], flat.shape[-1])
+        _check_size(size, self.size.reductions[stage], values)
+        tokens: Tensor = self.embed_norms[stage](torch.unflatten(_tokens(flat), 0, values.shape[:2]))
+        return tokens, size
+
+    def run_stage(
+        self, stage: int, tokens: Tensor, size: tuple[int, int], there: Masks, trace: Trace | None
+    ) -> Tensor:
+        """What the blocks of a stage make of its tokens, normed, as maps ``[M, B, C, H, W]``."""
+        for block in range(self.size.depths[stage]):
+            tokens = self._run_block((stage, block), tokens, size, there, trace)
+        normed: Tensor = self.norms[stage](tokens)
+        return torch.unflatten(normed.transpose(2, 3), 3, size)
+
+    def _run_block(
+        self,
+        where: tuple[int, int],
+        tokens: Tensor,
+        size: tuple[int, int],
+        there: Masks,
+        trace: Trace | None,
+    ) -> Tensor:
+        def talk(place: Place, values: Tensor, inputs: Tensor) -> Tensor:
+            key = self._placed.get((*where, place))
+            if key is None:
+                return values
+            exchange = self.exchanges[key]
+            assert isinstance(exchange, Exchange)
+            given = self._apart(values)
+            reads = {"inputs": self._apart(inputs)} if "inputs" in exchange.card.reads else {}
+            scope = None if trace is None else trace.scope(f"stages.{where[0]}.{where[1]}.{place}")
+            changed = exchange(given, over_positions(there, given, feature=2), trace=scope, **reads)
+            return torch.stack([changed[name] for name in self.channels])
+
+        block = self.stages.get_submodule(f"{where[0]}.{where[1]}")
+        found: Tensor
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            found = checkpoint(block, tokens, size, talk, use_reentrant=False)
+        else:
+            found = block(tokens, size, talk)
+        return found
+
+    def _apart(self, values: Tensor) -> Streams:
+        return dict(zip(self.channels, values.unbind(), strict=True))
+
+
+def _size_of(size: str | MitSize) -> MitSize:
+    if isinstance(size, MitSize):
+        return size
+    if size not in MIT_SIZES:
+        raise OptionError(
+            f"size must be one of {list(MIT_SIZES)}, got {size!r}.{did_you_mean(size, MIT_SIZES)}"
+        )
+    return MIT_SIZES[size]
+
+
+def _check_size(size: tuple[int, int], reduction: int, values: Tensor) -> None:
+    if min(size) < reduction:
+        raise ModalityError(
+            f"Maps of a stage must be at least {reduction} x {reduction} pixels for its keys, got {size[0]} "
+            f"x {size[1]} of maps of {values.shape[-2]} x {values.shape[-1]}. Enlarge what is put in."
+        )
+
+
+def _embed(in_dim: int, dim: int, *, first: bool) -> nn.Conv2d:
+    kernel, stride = (7, 4) if first else (3, 2)
+    return nn.Conv2d(in_dim, dim, kernel, stride=stride, padding=kernel // 2)
+
+
+def _map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """``[B, N, C]`` to ``[B, C, H, W]``."""
+    return torch.unflatten(tokens.transpose(1, 2), 2, size)
+
+
+def _tokens(values: Tensor) -> Tensor:
+    """``[B, C, H, W]`` to ``[B, N, C]``."""
+    return values.flatten(2).transpose(1, 2)
+
+
+def _start(module: nn.Module) -> None:
+    """As the official code does, before pretrained weights are loaded."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=_STD)
+    elif isinstance(module, nn.Conv2d):
+        outgoing = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / outgoing))
+    else:
+        return
+    assert module.bias is not None
+    nn.init.zeros_(module.bias)
