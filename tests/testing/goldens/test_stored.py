@@ -28,6 +28,8 @@ of batches."""
 OUTSIDE = {
     "cen/refinenet",
     "geminifusion/mit_backbone",
+    "geminifusion/swin_backbone",
+    "geminifusion/wetr_swin",
     "muse/mner_dataset_stats",
     "rollingq/full_mbt",
     "rollingq/full_sum",

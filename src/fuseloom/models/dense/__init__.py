@@ -5,14 +5,20 @@ from fuseloom.models.dense.encoded import EncodedStreams, timm_streams
 from fuseloom.models.dense.ensemble import Ensemble
 from fuseloom.models.dense.geminifusion import (
     convert_geminifusion_mit,
+    convert_geminifusion_swin,
     geminifusion_mit,
+    geminifusion_swin,
     official_geminifusion_mit,
+    official_geminifusion_swin,
 )
 from fuseloom.models.dense.inference import enlarged, in_windows, over_scales
-from fuseloom.models.dense.mit import MIT_SIZES, MitSize, MitStreams, Placed
+from fuseloom.models.dense.mit import MIT_SIZES, MitSize, MitStreams
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel
+from fuseloom.models.dense.placed import Placed
 from fuseloom.models.dense.stream_encoder import StreamEncoder, run_shared
+from fuseloom.models.dense.swin import SWIN_SIZES, SwinSize, SwinStreams
+from fuseloom.models.dense.swin_names import expand_swin
 from fuseloom.models.dense.tokenfusion import (
     convert_tokenfusion_mit,
     official_tokenfusion_mit,
@@ -21,6 +27,7 @@ from fuseloom.models.dense.tokenfusion import (
 
 __all__ = [
     "MIT_SIZES",
+    "SWIN_SIZES",
     "DenseModel",
     "EncodedStreams",
     "Ensemble",
@@ -28,16 +35,22 @@ __all__ = [
     "MitStreams",
     "Placed",
     "StreamEncoder",
+    "SwinSize",
+    "SwinStreams",
     "cen_refinenet",
     "convert_cen_refinenet",
     "convert_geminifusion_mit",
+    "convert_geminifusion_swin",
     "convert_tokenfusion_mit",
     "enlarged",
     "expand_mit",
+    "expand_swin",
     "geminifusion_mit",
+    "geminifusion_swin",
     "in_windows",
     "official_cen_refinenet",
     "official_geminifusion_mit",
+    "official_geminifusion_swin",
     "official_tokenfusion_mit",
     "over_scales",
     "run_shared",

@@ -1,7 +1,8 @@
-"""GeminiFusion for segmentation: a Mix Transformer whose streams attend to each other pixel by pixel."""
+"""GeminiFusion for segmentation: transformers whose streams attend to each other pixel by pixel."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
@@ -14,18 +15,24 @@ from fuseloom.exchange.pixel_attention import (
 )
 from fuseloom.heads.segformer import SegformerHead
 from fuseloom.models.dense.ensemble import Ensemble, Weighting
-from fuseloom.models.dense.mit import MitSize, MitStreams, Place, Placed
+from fuseloom.models.dense.mit import MitSize, MitStreams
 from fuseloom.models.dense.mit_names import HEAD_RULES, MIT_RULES
 from fuseloom.models.dense.model import DenseModel
-from fuseloom.models.dense.renaming import renamed
+from fuseloom.models.dense.placed import Place, Placed
+from fuseloom.models.dense.renaming import Rule, renamed
+from fuseloom.models.dense.swin import SwinSize, SwinStreams
+from fuseloom.models.dense.swin_names import RELATIVE_INDEX, SWIN_RULES, with_relative_index
 
-__all__ = ["convert_geminifusion_mit", "geminifusion_mit", "official_geminifusion_mit"]
+__all__ = [
+    "convert_geminifusion_mit",
+    "convert_geminifusion_swin",
+    "geminifusion_mit",
+    "geminifusion_swin",
+    "official_geminifusion_mit",
+    "official_geminifusion_swin",
+]
 
-_PLACE: Place = "before_projection"
-_OFFICIAL = re.compile(
-    r"(?:module\.)?encoder\.block(\d+)\.(\d+)\.attn\.((?:cross_attn_|relation_judger|k_noise|v_noise).+)"
-)
-_OURS = re.compile(rf"encoder\.exchanges\.(\d+)_(\d+)_{_PLACE}\.(.+)")
+_FUSION = r"((?:cross_attn_|relation_judger|k_noise|v_noise).+)"
 
 
 def geminifusion_mit(  # noqa: PLR0913  one option per choice
@@ -76,8 +83,45 @@ def geminifusion_mit(  # noqa: PLR0913  one option per choice
         torch.Size([2, 3, 5, 8, 12])
     """
     build = partial(PixelAttention, num_heads=num_heads, noise=noise, relation=relation, faithful=faithful)
-    placed = [Placed(build=build, at=_PLACE, last=last)] if len(channels) > 1 else []
+    placed = [Placed(build=build, at=_MIT.place, last=last)] if len(channels) > 1 else []
     encoder = MitStreams(channels, size, placed, drop_path=drop_path, checkpointing=checkpointing)
+    head = SegformerHead(
+        encoder.dims, num_labels, dim=head_dim, dropout=dropout, fixed_statistics=fixed_statistics
+    )
+    return DenseModel(encoder, head, Ensemble([*encoder.channels], weighting=weighting))
+
+
+def geminifusion_swin(  # noqa: PLR0913  one option per choice
+    channels: Mapping[str, int],
+    num_labels: int,
+    *,
+    size: str | SwinSize = "tiny",
+    num_heads: int = 8,
+    last: int | None = None,
+    head_dim: int = 256,
+    weighting: Weighting = "learned",
+    noise: float | None = 1.0,
+    relation: bool = True,
+    drop_path: float = 0.2,
+    dropout: float = 0.1,
+    fixed_statistics: bool = False,
+    checkpointing: bool = False,
+    faithful: bool = False,
+) -> DenseModel:
+    """GeminiFusion on a Swin Transformer: `PixelAttention` of the update that attention makes in a block.
+
+    Arguments are those of `geminifusion_mit`.
+
+    Example:
+        >>> import torch
+        >>> tiny = SwinSize(dim=8, depths=(1, 1), num_heads=(1, 2), window=4)
+        >>> model = geminifusion_swin({"rgb": 3, "depth": 1}, 5, size=tiny, head_dim=8)
+        >>> model({"rgb": torch.zeros(2, 3, 32, 48), "depth": torch.zeros(2, 1, 32, 48)}).shape
+        torch.Size([2, 3, 5, 8, 12])
+    """
+    build = partial(PixelAttention, num_heads=num_heads, noise=noise, relation=relation, faithful=faithful)
+    placed = [Placed(build=build, at=_SWIN.place, last=last)] if len(channels) > 1 else []
+    encoder = SwinStreams(channels, size, placed, drop_path=drop_path, checkpointing=checkpointing)
     head = SegformerHead(
         encoder.dims, num_labels, dim=head_dim, dropout=dropout, fixed_statistics=fixed_statistics
     )
@@ -94,20 +138,7 @@ def convert_geminifusion_mit(official: Mapping[str, Tensor], names: Sequence[str
     Raises:
         OptionError: other than two modalities, or a name that the official model does not have.
     """
-    _check_two(names)
-    fusions: dict[tuple[int, int], dict[str, Tensor]] = {}
-    others: dict[str, Tensor] = {}
-    for key, value in official.items():
-        if found := _OFFICIAL.fullmatch(key):
-            fusions.setdefault((int(found[1]) - 1, int(found[2])), {})[found[3]] = value
-        else:
-            others[key] = value
-    state = renamed(others, (*MIT_RULES, *HEAD_RULES), names, to="ours", model="a GeminiFusion MiT")
-    for (stage, block), fusion in fusions.items():
-        prefix = f"encoder.exchanges.{stage}_{block}_{_PLACE}."
-        dims = dict.fromkeys(names, 0)
-        state |= {prefix + name: value for name, value in convert_pixel_attention(fusion, dims).items()}
-    return state
+    return _MIT.to_ours(official, names)
 
 
 def official_geminifusion_mit(state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
@@ -120,20 +151,91 @@ def official_geminifusion_mit(state: Mapping[str, Tensor], names: Sequence[str])
     Raises:
         OptionError: other than two modalities, or a name that our model does not have.
     """
-    _check_two(names)
+    return _MIT.to_official(state, names)
+
+
+def convert_geminifusion_swin(official: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """State dict of a faithful `geminifusion_swin` of two modalities, from an official checkpoint.
+
+    Arguments and errors are those of `convert_geminifusion_mit`.
+    """
+    kept = {key: value for key, value in official.items() if not key.endswith(RELATIVE_INDEX)}
+    return _SWIN.to_ours(kept, names)
+
+
+def official_geminifusion_swin(state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """State dict of the official model from that of a faithful `geminifusion_swin`: the inverse.
+
+    Arguments and errors are those of `official_geminifusion_mit`.
+    """
+    return with_relative_index(_SWIN.to_official(state, names))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Where a published model has its weights, and ours."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    place: Place
+    fusion: str
+    """Official prefix of the fusion of a block, as a template."""
+    first: int
+    """The official number of the first stage."""
+
+    def to_ours(self, official: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+        """State dict of ours."""
+        _check_two(names)
+        number = {"stage": r"(\d+)", "block": r"(\d+)"}
+        theirs = re.escape(self.fusion).replace(r"\{", "{").replace(r"\}", "}").format(**number)
+        fusions, others = _apart(official, rf"(?:module\.)?{theirs}{_FUSION}")
+        state = renamed(others, self.rules, names, to="ours", model=f"a {self.name}")
+        for (stage, block), fusion in fusions.items():
+            prefix = f"encoder.exchanges.{stage - self.first}_{block}_{self.place}."
+            ours = convert_pixel_attention(fusion, dict.fromkeys(names, 0))
+            state |= {prefix + name: value for name, value in ours.items()}
+        return state
+
+    def to_official(self, state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+        """State dict of theirs."""
+        _check_two(names)
+        fusions, others = _apart(state, rf"encoder\.exchanges\.(\d+)_(\d+)_{self.place}\.(.+)")
+        official = renamed(others, self.rules, names, to="official", model=f"our {self.name}")
+        for (stage, block), fusion in fusions.items():
+            prefix = self.fusion.format(stage=stage + self.first, block=block)
+            theirs = official_pixel_attention(fusion, dict.fromkeys(names, 0))
+            official |= {prefix + name: value for name, value in theirs.items()}
+        return official
+
+
+def _apart(
+    state: Mapping[str, Tensor], pattern: str
+) -> tuple[dict[tuple[int, int], dict[str, Tensor]], dict[str, Tensor]]:
+    """Weights of each fusion by stage and block, and all others."""
     fusions: dict[tuple[int, int], dict[str, Tensor]] = {}
     others: dict[str, Tensor] = {}
     for key, value in state.items():
-        if found := _OURS.fullmatch(key):
+        if found := re.fullmatch(pattern, key):
             fusions.setdefault((int(found[1]), int(found[2])), {})[found[3]] = value
         else:
             others[key] = value
-    official = renamed(others, (*MIT_RULES, *HEAD_RULES), names, to="official", model="geminifusion_mit")
-    for (stage, block), fusion in fusions.items():
-        prefix = f"encoder.block{stage + 1}.{block}.attn."
-        dims = dict.fromkeys(names, 0)
-        official |= {prefix + name: value for name, value in official_pixel_attention(fusion, dims).items()}
-    return official
+    return fusions, others
+
+
+_MIT = _Layout(
+    name="GeminiFusion MiT",
+    rules=(*MIT_RULES, *HEAD_RULES),
+    place="before_projection",
+    fusion="encoder.block{stage}.{block}.attn.",
+    first=1,
+)
+_SWIN = _Layout(
+    name="GeminiFusion Swin",
+    rules=(*SWIN_RULES, *HEAD_RULES),
+    place="after_attention",
+    fusion="encoder.body.layers.{stage}.blocks.{block}.",
+    first=0,
+)
 
 
 def _check_two(names: Sequence[str]) -> None:

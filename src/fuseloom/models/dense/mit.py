@@ -1,33 +1,21 @@
 """Mix Transformers (the encoders of SegFormer) of many streams: all weights shared but the norms."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from fuseloom.errors import ModalityError, OptionError, did_you_mean
-from fuseloom.exchange import Exchange
-from fuseloom.models.dense.stream_encoder import (
-    BuildExchange,
-    StreamEncoder,
-    over_positions,
-    shared_channels,
-)
+from fuseloom.models.dense.placed import PixelNorms, Placed, PlacedExchanges, Talk
+from fuseloom.models.dense.stream_encoder import StreamEncoder, shared_channels
 from fuseloom.nn.attention import attend
 from fuseloom.nn.dropout import DropPath
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["MIT_SIZES", "MitBlock", "MitSize", "MitStreams", "PixelNorms", "Place", "Placed"]
+__all__ = ["MIT_SIZES", "MitBlock", "MitSize", "MitStreams"]
 
-Place = Literal["before_projection", "after_attention", "after_block"]
-Talk = Callable[[Place, Tensor, Tensor], Tensor]
-"""From a place, the values there ``[M, B, N, C]`` and what the block got, to those after the exchange."""
-
-_EPS = 1e-6
 _STD = 0.02
 
 
@@ -62,60 +50,6 @@ MIT_SIZES: Mapping[str, MitSize] = {
     "b5": MitSize(dims=_WIDE, depths=(3, 6, 40, 3)),
 }
 """Name -> size, as published."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placed:
-    """Exchanges of one kind, and where in the blocks of a backbone they stand.
-
-    Args:
-        build: Builds one from modality name -> width.
-        at: ``before_projection`` changes what the heads of attention give, before their projection;
-            ``after_attention`` the update that attention makes, before it is added; ``after_block`` the
-            tokens that the next block gets. An exchange that reads ``inputs`` is given what the block got.
-        first: Only in so many blocks at the beginning, of all of the backbone in a row.
-        last: Only in so many blocks at the end.
-        per_stage: Whether the blocks of a stage share one exchange; each has its own if not.
-
-    Raises:
-        OptionError: an unknown place, or a number of blocks below zero.
-    """
-
-    build: BuildExchange
-    at: Place = "after_attention"
-    first: int | None = None
-    last: int | None = None
-    per_stage: bool = False
-
-    def __post_init__(self) -> None:
-        if self.at not in get_args(Place):
-            hint = did_you_mean(self.at, get_args(Place))
-            raise OptionError(f"at must be one of {list(get_args(Place))}, got {self.at!r}.{hint}")
-        for name in ("first", "last"):
-            if (count := getattr(self, name)) is not None and count < 0:
-                raise OptionError(f"{name} must be a number of blocks of at least 0, got {count}.")
-
-    def among(self, count: int) -> range:
-        """The numbers of its blocks, of so many in all."""
-        start = 0 if self.last is None else max(count - self.last, 0)
-        end = count if self.first is None else min(self.first, count)
-        return range(start, end)
-
-
-class PixelNorms(nn.ModuleDict):
-    """A LayerNorm over the features of each modality, for tokens of all of them ``[M, B, N, C]``.
-
-    Args:
-        names: Of the modalities.
-        dim: Features.
-    """
-
-    def __init__(self, names: Iterable[str], dim: int) -> None:
-        super().__init__({name: nn.LayerNorm(dim, eps=_EPS) for name in names})
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """The same shape."""
-        return torch.stack([norm(own) for norm, own in zip(self.values(), tokens.unbind(), strict=True)])
 
 
 class MitBlock(nn.Module):
@@ -248,29 +182,7 @@ class MitStreams(StreamEncoder):
         )
         self.norms = nn.ModuleList(PixelNorms(names, dim) for dim in size.dims)
         self.apply(_start)
-        self.exchanges = nn.ModuleDict()
-        """``<stage>_<block>_<place>`` -> exchange; one that a stage shares is under its first block."""
-        self._placed: dict[tuple[int, int, Place], str] = {}
-        for placed in exchanges:
-            self._place(placed)
-
-    def _place(self, placed: Placed) -> None:
-        if len(self.channels) < 2:
-            raise OptionError("exchanges must be between two modalities at least, got one. Leave them out.")
-        every = [(stage, block) for stage, depth in enumerate(self.size.depths) for block in range(depth)]
-        shared: dict[int, str] = {}
-        for number in placed.among(len(every)):
-            stage, block = every[number]
-            if (stage, block, placed.at) in self._placed:
-                raise OptionError(
-                    f"exchanges must be one at each place, got two {placed.at} of block {block} in stage "
-                    f"{stage}."
-                )
-            key = shared.get(stage) if placed.per_stage else None
-            if key is None:
-                key = shared[stage] = f"{stage}_{block}_{placed.at}"
-                self.exchanges[key] = placed.build(dict.fromkeys(self.channels, self.dims[stage]))
-            self._placed[stage, block, placed.at] = key
+        self.exchanges = PlacedExchanges(names, size.dims, size.depths, exchanges)
 
     def run(self, streams: Streams, there: Masks, *, trace: Trace | None) -> list[Streams]:
         values = torch.stack([own.expand(-1, self.in_dim, -1, -1) for own in streams.values()])
@@ -293,41 +205,17 @@ class MitStreams(StreamEncoder):
         self, stage: int, tokens: Tensor, size: tuple[int, int], there: Masks, trace: Trace | None
     ) -> Tensor:
         """What the blocks of a stage make of its tokens, normed, as maps ``[M, B, C, H, W]``."""
-        for block in range(self.size.depths[stage]):
-            tokens = self._run_block((stage, block), tokens, size, there, trace)
+        tokens = self.exchanges.run_stage(
+            stage,
+            self.stages[stage].children(),
+            tokens,
+            size,
+            there=there,
+            trace=trace,
+            again=self.checkpointing,
+        )
         normed: Tensor = self.norms[stage](tokens)
         return torch.unflatten(normed.transpose(2, 3), 3, size)
-
-    def _run_block(
-        self,
-        where: tuple[int, int],
-        tokens: Tensor,
-        size: tuple[int, int],
-        there: Masks,
-        trace: Trace | None,
-    ) -> Tensor:
-        def talk(place: Place, values: Tensor, inputs: Tensor) -> Tensor:
-            key = self._placed.get((*where, place))
-            if key is None:
-                return values
-            exchange = self.exchanges[key]
-            assert isinstance(exchange, Exchange)
-            given = self._apart(values)
-            reads = {"inputs": self._apart(inputs)} if "inputs" in exchange.card.reads else {}
-            scope = None if trace is None else trace.scope(f"stages.{where[0]}.{where[1]}.{place}")
-            changed = exchange(given, over_positions(there, given, feature=2), trace=scope, **reads)
-            return torch.stack([changed[name] for name in self.channels])
-
-        block = self.stages.get_submodule(f"{where[0]}.{where[1]}")
-        found: Tensor
-        if self.checkpointing and self.training and torch.is_grad_enabled():
-            found = checkpoint(block, tokens, size, talk, use_reentrant=False)
-        else:
-            found = block(tokens, size, talk)
-        return found
-
-    def _apart(self, values: Tensor) -> Streams:
-        return dict(zip(self.channels, values.unbind(), strict=True))
 
 
 def _size_of(size: str | MitSize) -> MitSize:

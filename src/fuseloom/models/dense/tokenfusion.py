@@ -9,9 +9,10 @@ from torch import Tensor
 from fuseloom.exchange.token_exchange import TokenExchange
 from fuseloom.heads.segformer import SegformerHead
 from fuseloom.models.dense.ensemble import Ensemble, Weighting
-from fuseloom.models.dense.mit import MitSize, MitStreams, Place, Placed
+from fuseloom.models.dense.mit import MitSize, MitStreams
 from fuseloom.models.dense.mit_names import HEAD_RULES, MIT_RULES
 from fuseloom.models.dense.model import DenseModel
+from fuseloom.models.dense.placed import Place, Placed
 from fuseloom.models.dense.renaming import Rule, renamed
 
 __all__ = ["convert_tokenfusion_mit", "official_tokenfusion_mit", "tokenfusion_mit"]

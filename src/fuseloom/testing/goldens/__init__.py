@@ -48,6 +48,7 @@ from fuseloom.testing.goldens import (
     rollingq_shapley,
     rollingq_training,
     rollingq_transformer,
+    swin,
     tokenfusion,
 )
 from fuseloom.testing.goldens._case import Given, GoldenCase, Ledger, Runner, Tolerance, read_case
@@ -97,6 +98,7 @@ RUNNERS: Mapping[str, Runner] = {
     **rollingq_shapley.RUNNERS,
     **rollingq_training.RUNNERS,
     **rollingq_transformer.RUNNERS,
+    **swin.RUNNERS,
     **tokenfusion.RUNNERS,
 }
 """Kind -> runner, over all systems."""

@@ -1,11 +1,9 @@
 """Runners of Mix Transformers of two streams, as GeminiFusion and TokenFusion have them, block to whole."""
 
-import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,14 +18,18 @@ from fuseloom.models.dense.geminifusion import (
     official_geminifusion_mit,
 )
 from fuseloom.models.dense.inference import enlarged
-from fuseloom.models.dense.mit import MitBlock, MitSize, MitStreams, Place, Placed
+from fuseloom.models.dense.mit import MitBlock, MitSize, MitStreams
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel
+from fuseloom.models.dense.placed import Place, Placed
 from fuseloom.models.dense.tokenfusion import convert_tokenfusion_mit, tokenfusion_mit
 from fuseloom.testing.goldens._case import Given, GoldenCase, Runner, Stated, gradients, leaf
 from fuseloom.testing.goldens._network import (
     NAMES,
+    OUTPUTS,
+    STAGES,
     called,
+    drawn,
     of_sum,
     parameters,
     streams_of,
@@ -40,8 +42,6 @@ from fuseloom.types import Streams, Trace
 __all__ = ["RUNNERS"]
 
 _IGNORED = 255
-_STAGES = ("c1", "c2", "c3", "c4")
-_OUTPUTS = ("rgb", "depth", "ens")
 _BLOCK = "encoder.block1.0."
 
 Convert = Callable[[Mapping[str, Tensor], tuple[str, str]], dict[str, Tensor]]
@@ -200,7 +200,7 @@ def _gemini_backbone(given: Given) -> dict[str, Tensor]:
     stages, _ = called(encoder.eval(), under(state, "encoder."), (streams,))
     found = {
         f"stream{i}.{stage}": maps[name]
-        for stage, maps in zip(_STAGES, stages, strict=True)
+        for stage, maps in zip(STAGES, stages, strict=True)
         for i, name in enumerate(NAMES)
     }
     terms = [(value * given.inputs[f"cotangent.{name}"]).sum() for name, value in found.items()]
@@ -209,7 +209,7 @@ def _gemini_backbone(given: Given) -> dict[str, Tensor]:
 
 def _head(given: Given) -> dict[str, Tensor]:
     weights = weights_of(given)
-    stages = {name: leaf(given.inputs[name]) for name in _STAGES}
+    stages = {name: leaf(given.inputs[name]) for name in STAGES}
     state = under(convert_geminifusion_mit({f"decoder.{n}": w for n, w in weights.items()}, NAMES), "head.")
     dims, labels = given.option("in_channels"), given.option("num_classes")
     head = SegformerHead(dims, labels, dim=given.option("embedding_dim"), dropout=0.0)
@@ -228,7 +228,7 @@ def _gemini_whole(given: Given) -> dict[str, Tensor]:
     streams, weights = streams_of(given), weights_of(given)
     state = convert_geminifusion_mit(weights, NAMES)
     outputs = called(_gemini(given, _size(given)).eval(), state, (streams,))
-    found = {f"output.{name}": outputs[:, i] for i, name in enumerate(_OUTPUTS)}
+    found = {f"output.{name}": outputs[:, i] for i, name in enumerate(OUTPUTS)}
     losses = _cross_entropies(outputs, given.inputs["label"].long())
     found |= {"output.losses": losses, "output.loss": losses.sum()}
     sources = streams | {"alpha": weights["alpha"]} | parameters(weights)
@@ -240,41 +240,17 @@ def _gemini_full_size(given: Given) -> dict[str, Tensor]:
     size = given.option("backbone").removeprefix("mit_")
     model = _gemini(given, size).eval()
     names = official_geminifusion_mit(model.state_dict(), NAMES)
-    weights = {name: _drawn(name, value.shape) for name, value in names.items()}
+    weights = {name: drawn(name, value) for name, value in names.items()}
     model.load_state_dict(convert_geminifusion_mit(weights, NAMES))
     streams = {name: given.inputs[name] for name in NAMES}
     with torch.no_grad():
         outputs, (stages, _) = model(streams), model.encoder(streams)
-    found = {f"output.{name}": outputs[:, i] for i, name in enumerate(_OUTPUTS)}
-    for stage, maps in zip(_STAGES, stages, strict=True):
+    found = {f"output.{name}": outputs[:, i] for i, name in enumerate(OUTPUTS)}
+    for stage, maps in zip(STAGES, stages, strict=True):
         found |= {
             f"mid.stream{i}.{stage}.mean_over_hw": maps[name].mean((2, 3)) for i, name in enumerate(NAMES)
         }
     return found
-
-
-def _drawn(name: str, shape: torch.Size) -> Tensor:
-    """A hash of the name and the place of each value, made as large as a weight of its kind."""
-    mixed = np.arange(shape.numel(), dtype=np.uint32) * np.uint32(2654435761) + np.uint32(
-        zlib.crc32(name.encode())
-    )
-    for shift, factor in ((16, 2246822519), (13, 3266489917)):
-        mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
-    mixed ^= mixed >> np.uint32(16)
-    unit = mixed.astype(np.float64) / 2.0**32 - 0.5
-    if "k_noise" in name or "v_noise" in name or name.endswith("relative_position_bias_table"):
-        values = unit
-    elif name.endswith("alpha"):
-        values = 2 * unit
-    elif name.endswith("running_var"):
-        values = 1 + 0.5 * unit
-    elif len(shape) > 1:
-        values = unit * 2 * np.sqrt(3) / np.sqrt(shape[1:].numel())
-    elif name.endswith("weight"):
-        values = 1 + 0.4 * unit
-    else:
-        values = 0.2 * unit
-    return torch.from_numpy(values.astype(np.float32)).reshape(shape)
 
 
 def _gemini(given: Given, size: str | MitSize) -> DenseModel:
@@ -402,7 +378,7 @@ def _token_step(given: Given) -> dict[str, Tensor]:
     losses = _cross_entropies(outputs, given.inputs["target"].long())
     l1 = torch.stack([*trace.losses.values()]).sum()
     loss = losses.sum() + given.inputs["lambda"] * l1
-    found = {f"output.ce_{name}": losses[i] for i, name in enumerate(_OUTPUTS)}
+    found = {f"output.ce_{name}": losses[i] for i, name in enumerate(OUTPUTS)}
     found |= {"output.l1": l1, "output.loss": loss}
     found |= {f"output.bn_{what}": state[f"head.norm.{what}"] for what in ("running_mean", "running_var")}
     return found | gradients(loss, torch.ones_like(loss), parameters(weights))
