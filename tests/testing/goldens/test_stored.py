@@ -27,6 +27,9 @@ only, a mask whose ones are ones still where they are altered, a bias that a sof
 of batches."""
 OUTSIDE = {
     "cen/refinenet",
+    "geminifusion/deliver_b0",
+    "geminifusion/deliver_backbone",
+    "geminifusion/deliver_model",
     "geminifusion/mit_backbone",
     "geminifusion/swin_backbone",
     "geminifusion/wetr_swin",

@@ -1,13 +1,16 @@
 """Dense prediction from several maps of one scene: backbones of many streams, heads, and their ensemble."""
 
 from fuseloom.models.dense.cen import cen_refinenet, convert_cen_refinenet, official_cen_refinenet
+from fuseloom.models.dense.collapse import Collapse
 from fuseloom.models.dense.encoded import EncodedStreams, timm_streams
 from fuseloom.models.dense.ensemble import Ensemble
 from fuseloom.models.dense.geminifusion import (
+    convert_geminifusion_deliver,
     convert_geminifusion_mit,
     convert_geminifusion_swin,
     geminifusion_mit,
     geminifusion_swin,
+    official_geminifusion_deliver,
     official_geminifusion_mit,
     official_geminifusion_swin,
 )
@@ -28,6 +31,7 @@ from fuseloom.models.dense.tokenfusion import (
 __all__ = [
     "MIT_SIZES",
     "SWIN_SIZES",
+    "Collapse",
     "DenseModel",
     "EncodedStreams",
     "Ensemble",
@@ -39,6 +43,7 @@ __all__ = [
     "SwinStreams",
     "cen_refinenet",
     "convert_cen_refinenet",
+    "convert_geminifusion_deliver",
     "convert_geminifusion_mit",
     "convert_geminifusion_swin",
     "convert_tokenfusion_mit",
@@ -49,6 +54,7 @@ __all__ = [
     "geminifusion_swin",
     "in_windows",
     "official_cen_refinenet",
+    "official_geminifusion_deliver",
     "official_geminifusion_mit",
     "official_geminifusion_swin",
     "official_tokenfusion_mit",

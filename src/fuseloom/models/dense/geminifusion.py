@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from fuseloom.errors import OptionError
@@ -15,7 +16,7 @@ from fuseloom.exchange.pixel_attention import (
 )
 from fuseloom.heads.segformer import SegformerHead
 from fuseloom.models.dense.ensemble import Ensemble, Weighting
-from fuseloom.models.dense.mit import MitSize, MitStreams
+from fuseloom.models.dense.mit import OTHERS, MitSize, MitStreams
 from fuseloom.models.dense.mit_names import HEAD_RULES, MIT_RULES
 from fuseloom.models.dense.model import DenseModel
 from fuseloom.models.dense.placed import Place, Placed
@@ -24,10 +25,12 @@ from fuseloom.models.dense.swin import SwinSize, SwinStreams
 from fuseloom.models.dense.swin_names import RELATIVE_INDEX, SWIN_RULES, with_relative_index
 
 __all__ = [
+    "convert_geminifusion_deliver",
     "convert_geminifusion_mit",
     "convert_geminifusion_swin",
     "geminifusion_mit",
     "geminifusion_swin",
+    "official_geminifusion_deliver",
     "official_geminifusion_mit",
     "official_geminifusion_swin",
 ]
@@ -42,6 +45,7 @@ def geminifusion_mit(  # noqa: PLR0913  one option per choice
     size: str | MitSize = "b3",
     num_heads: int = 8,
     last: int | None = None,
+    collapse: bool = False,
     head_dim: int = 256,
     weighting: Weighting = "learned",
     noise: float | None = 1.0,
@@ -65,6 +69,8 @@ def geminifusion_mit(  # noqa: PLR0913  one option per choice
         num_heads: Of pixel attention.
         last: Pixel attention in so many blocks at the end only; in all of them by default. The paper finds
             most of its gain with the last four of B3 (published: 56.1 mIoU of 56.8, 53.3 without).
+        collapse: Make one stream of all modalities but the first, as the published runs on DeLiVER do (with
+            four; their head is 512 wide); by default each position attends to all of them.
         head_dim: Width of the head.
         weighting: Of the ensemble.
         noise: As of `PixelAttention`.
@@ -84,11 +90,13 @@ def geminifusion_mit(  # noqa: PLR0913  one option per choice
     """
     build = partial(PixelAttention, num_heads=num_heads, noise=noise, relation=relation, faithful=faithful)
     placed = [Placed(build=build, at=_MIT.place, last=last)] if len(channels) > 1 else []
-    encoder = MitStreams(channels, size, placed, drop_path=drop_path, checkpointing=checkpointing)
+    encoder = MitStreams(
+        channels, size, placed, collapse=collapse, drop_path=drop_path, checkpointing=checkpointing
+    )
     head = SegformerHead(
         encoder.dims, num_labels, dim=head_dim, dropout=dropout, fixed_statistics=fixed_statistics
     )
-    return DenseModel(encoder, head, Ensemble([*encoder.channels], weighting=weighting))
+    return DenseModel(encoder, head, Ensemble(encoder.names, weighting=weighting))
 
 
 def geminifusion_swin(  # noqa: PLR0913  one option per choice
@@ -236,6 +244,76 @@ _SWIN = _Layout(
     fusion="encoder.body.layers.{stage}.blocks.{block}.",
     first=0,
 )
+
+
+def convert_geminifusion_deliver(official: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """State dict of a faithful `geminifusion_mit` from an official checkpoint of the DeLiVER branch.
+
+    Args:
+        official: Official name -> weight.
+        names: Two modalities, or more: then of a model with ``collapse``.
+
+    Raises:
+        OptionError: one modality, or a name that the official model does not have.
+    """
+    streams = _deliver_streams(names)
+    state = {_replaced(key, _DELIVER_PREFIXES): value for key, value in official.items()}
+    unused = f".score_nets.{len(names) - 1}."
+    scores = {key: value for key, value in state.items() if ".score_nets." in key}
+    embeds = {key: value for key, value in state.items() if ".patch_embed" in key}
+    rest = {key: value for key, value in state.items() if key not in scores and key not in embeds}
+    used = {key: value for key, value in scores.items() if unused not in key}
+    found = _MIT.to_ours(rest, streams)
+    found |= renamed(embeds, MIT_RULES, names, to="ours", model=_DELIVER)
+    return found | renamed(used, _SCORE_RULES, names[1:], to="ours", model=_DELIVER)
+
+
+def official_geminifusion_deliver(state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """State dict of the official model of the DeLiVER branch: the inverse.
+
+    The last of its predictors of scores, which nothing reads, is zero.
+
+    Args:
+        state: Our name -> weight.
+        names: Of the modalities.
+
+    Raises:
+        OptionError: one modality, or a name that our model does not have.
+    """
+    streams = _deliver_streams(names)
+    scores = {key: value for key, value in state.items() if ".collapse." in key}
+    embeds = {key: value for key, value in state.items() if ".embed" in key}
+    rest = {key: value for key, value in state.items() if key not in scores and key not in embeds}
+    found = _MIT.to_official(rest, streams)
+    found |= renamed(embeds, MIT_RULES, names, to="official", model=_DELIVER)
+    predictors = renamed(scores, _SCORE_RULES, names[1:], to="official", model=_DELIVER)
+    first = {key: value for key, value in predictors.items() if ".score_nets.0." in key}
+    last = f".score_nets.{len(names) - 1}."
+    found |= predictors | {
+        key.replace(".score_nets.0.", last): torch.zeros_like(value) for key, value in first.items()
+    }
+    back = {ours: theirs for theirs, ours in _DELIVER_PREFIXES.items()}
+    return {_replaced(key, back): value for key, value in found.items()}
+
+
+def _deliver_streams(names: Sequence[str]) -> tuple[str, str]:
+    if len(names) < 2:
+        raise OptionError(f"names must be two modalities at least, got {list(names)}.")
+    return (names[0], names[1] if len(names) == 2 else OTHERS)
+
+
+_DELIVER = "a GeminiFusion of the DeLiVER branch"
+_DELIVER_PREFIXES = {"backbone.": "encoder.", "decode_head.": "decoder."}
+_PREDICTOR = "encoder.extra_score_predictor.{k}.score_nets.{modality}."
+_SCORE_RULES = (
+    Rule(_PREDICTOR + "0.{what}", "encoder.collapse.{k}.around.{modality}.{what}"),
+    Rule(_PREDICTOR + "1.{what}", "encoder.collapse.{k}.score.{modality}.{what}"),
+)
+
+
+def _replaced(key: str, prefixes: Mapping[str, str]) -> str:
+    prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
+    return prefixes.get(prefix, "") + key.removeprefix(prefix)
 
 
 def _check_two(names: Sequence[str]) -> None:

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from fuseloom.errors import ModalityError, OptionError, did_you_mean
+from fuseloom.models.dense.collapse import Collapse, collapsed_there
 from fuseloom.models.dense.placed import PixelNorms, Placed, PlacedExchanges, Talk
 from fuseloom.models.dense.stream_encoder import StreamEncoder, shared_channels
 from fuseloom.nn.attention import attend
 from fuseloom.nn.dropout import DropPath
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["MIT_SIZES", "MitBlock", "MitSize", "MitStreams"]
+__all__ = ["MIT_SIZES", "OTHERS", "MitBlock", "MitSize", "MitStreams"]
+
+OTHERS = "others"
+"""Name of the stream that several modalities have become."""
 
 _STD = 0.02
 
@@ -129,15 +133,20 @@ class MitStreams(StreamEncoder):
         channels: Modality name -> channels of its map, all the same, or one.
         size: Of `MIT_SIZES`, or one's own.
         exchanges: What stands in the blocks, and where; without any the streams stay apart.
+        collapse: Whether all modalities but the first become one stream in each stage, see `Collapse`: they
+            pass by its blocks, and take what comes out of these with them to the next. Streams are then
+            the first modality and ``others``.
         drop_path: Probability that the last block's update of a sample is dropped; it grows from zero.
         checkpointing: Whether blocks are evaluated again in the backward pass, for memory.
 
     Raises:
         ModalityError: maps of several numbers of channels, or in a call maps too small for its stages.
-        OptionError: an unknown size, two exchanges at one place, or exchanges for one modality.
+        OptionError: an unknown size, two exchanges at one place, exchanges for one modality, or fewer than
+            three modalities of which some are to be collapsed.
 
     Records:
-        Those of the exchanges, under ``stages.<stage>.<block>.<place>``.
+        Those of the exchanges, under ``stages.<stage>.<block>.<place>``, and of what collapses streams, under
+        ``collapse.<stage>``.
 
     Example:
         >>> from fuseloom import create
@@ -155,17 +164,22 @@ class MitStreams(StreamEncoder):
         size: str | MitSize = "b0",
         exchanges: Sequence[Placed] = (),
         *,
+        collapse: bool = False,
         drop_path: float = 0.1,
         checkpointing: bool = False,
     ) -> None:
         size = _size_of(size)
         super().__init__(channels, size.dims, [4 * 2**stage for stage in range(len(size.dims))])
         self.in_dim, self.size, self.checkpointing = shared_channels(self.channels), size, checkpointing
-        names, count = list(self.channels), sum(size.depths)
+        self.names = _stream_names(list(self.channels)) if collapse else self.names
+        names, count = self.names, sum(size.depths)
         rates = iter([drop_path * number / max(count - 1, 1) for number in range(count)])
         widths = (self.in_dim, *size.dims)
         self.embed = nn.ModuleList(_embed(*widths[i : i + 2], first=i == 0) for i in range(len(size.dims)))
-        self.embed_norms = nn.ModuleList(PixelNorms(names, dim) for dim in size.dims)
+        self.embed_norms = nn.ModuleList(PixelNorms(self.channels, dim) for dim in size.dims)
+        self.collapse = nn.ModuleList(
+            Collapse(list(self.channels)[1:], dim) for dim in (size.dims if collapse else ())
+        )
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 MitBlock(
@@ -189,9 +203,26 @@ class MitStreams(StreamEncoder):
         found: list[Streams] = []
         for stage in range(len(self.dims)):
             tokens, size = self.embedded(stage, values)
-            values = self.run_stage(stage, tokens, size, there, trace)
-            found.append(dict(zip(streams, values.unbind(), strict=True)))
+            if not self.collapse:
+                values = self.run_stage(stage, tokens, size, there, trace)
+                found.append(dict(zip(self.names, values.unbind(), strict=True)))
+                continue
+            scope = None if trace is None else trace.scope(f"collapse.{stage}")
+            scaled, largest = self.collapse[stage](tokens[1:], size, there, trace=scope)
+            both = torch.stack([tokens[0], largest])
+            first, others = self.run_stage(stage, both, size, self.leaving(there), trace).unbind()
+            found.append(dict(zip(self.names, (first, others), strict=True)))
+            carried = torch.unflatten(scaled.transpose(2, 3), 3, size) + others
+            values = torch.cat([first[None], carried])
         return found
+
+    def leaving(self, there: Masks) -> Masks:
+        if not self.collapse:
+            return there
+        first, *others = self.channels
+        kept = {first: there[first]} if first in there else {}
+        some = collapsed_there(there, others)
+        return kept if some is None else {**kept, OTHERS: some}
 
     def embedded(self, stage: int, values: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Normed tokens ``[M, B, N, C]`` of maps ``[M, B, C, H, W]``, and the size of their grid."""
@@ -216,6 +247,14 @@ class MitStreams(StreamEncoder):
         )
         normed: Tensor = self.norms[stage](tokens)
         return torch.unflatten(normed.transpose(2, 3), 3, size)
+
+
+def _stream_names(names: Sequence[str]) -> tuple[str, str]:
+    if len(names) < 3:
+        raise OptionError(f"collapse must be of three modalities at least, got {names}. Leave it out.")
+    if OTHERS in names:
+        raise OptionError(f"A modality must not be called {OTHERS!r}, as what is collapsed is.")
+    return names[0], OTHERS
 
 
 def _size_of(size: str | MitSize) -> MitSize:

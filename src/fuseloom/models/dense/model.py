@@ -16,11 +16,11 @@ class DenseModel(nn.Module):
     """Every modality predicts by itself, through one head, and the mean of all is the prediction.
 
     Args:
-        encoder: Maps to maps of several widths and strides.
+        encoder: Maps to maps of several widths and strides, of the streams that it names.
         head: Maps after each stage, coarsest last, to a map of predictions: ``Sequence[[B, C, H, W]]``, and
             ``[B]`` where not all samples have the modality, to ``[B, K, H, W]``. It runs once per modality,
             so that statistics of a batch are those of one.
-        ensemble: Of the modalities of the encoder.
+        ensemble: Of the streams of the encoder.
     """
 
     def __init__(self, encoder: StreamEncoder, head: nn.Module, ensemble: Ensemble) -> None:
@@ -34,9 +34,9 @@ class DenseModel(nn.Module):
         *,
         trace: Trace | None = None,
     ) -> Tensor:
-        """Predictions of each modality, and last their mean, ``[B, M + 1, K, H, W]`` at the head's stride.
+        """Predictions of each stream, and last their mean, ``[B, M + 1, K, H, W]`` at the head's stride.
 
-        What a modality predicts of a sample that lacks it is to be ignored; the mean does.
+        What a stream predicts of a sample that lacks it is to be ignored; the mean does.
 
         Args:
             inputs: As of `StreamEncoder`.
@@ -44,6 +44,6 @@ class DenseModel(nn.Module):
             trace: Collects auxiliary losses and records.
         """
         stages, there = self.encoder(inputs, masks, trace=None if trace is None else trace.scope("encoder"))
-        names = list(self.encoder.channels)
+        names = self.encoder.names
         parts = {name: self.head([stage[name] for stage in stages], there.get(name)) for name in names}
         return torch.stack([*parts.values(), self.ensemble(parts, there)], 1)

@@ -39,6 +39,8 @@ class StreamEncoder(nn.Module, ABC):
         if len(dims) != len(strides):
             raise OptionError(f"strides must be one for each of {len(dims)} stages, got {len(strides)}.")
         self.dims, self.strides = tuple(dims), tuple(strides)
+        self.names = tuple(self.channels)
+        """Of the streams that come out; an encoder may make one of several modalities."""
 
     def forward(
         self,
@@ -56,15 +58,19 @@ class StreamEncoder(nn.Module, ABC):
             trace: Collects auxiliary losses and records of the exchanges.
 
         Returns:
-            Streams of all modalities for each stage, and modality name -> ``[B]``, True where it is there,
-            for those that not all samples are known to have.
+            Streams ``names`` for each stage, which are the modalities if nothing else is said, and name ->
+            ``[B]``, True where it is there, for those that not all samples are known to have.
 
         Raises:
             ModalityError: no or unknown inputs, or maps of different sizes or other channels.
             MaskError: a mask that does not fit its map.
         """
         streams, there = self._enter(inputs, masks or {})
-        return self.run(streams, there, trace=trace), there
+        return self.run(streams, there, trace=trace), self.leaving(there)
+
+    def leaving(self, there: Masks) -> Masks:
+        """Which samples have the streams that come out, from which have the modalities."""
+        return there
 
     @abstractmethod
     def run(self, streams: Streams, there: Masks, *, trace: Trace | None) -> list[Streams]:

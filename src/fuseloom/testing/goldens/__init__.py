@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fuseloom.testing.goldens import (
     cen,
     cen_model,
+    deliver,
     dense_scores,
     fsmr,
     geminifusion,
@@ -58,6 +59,7 @@ __all__ = ["RUNNERS", "Given", "GoldenCase", "Ledger", "Runner", "Tolerance", "r
 RUNNERS: Mapping[str, Runner] = {
     **cen.RUNNERS,
     **cen_model.RUNNERS,
+    **deliver.RUNNERS,
     **dense_scores.RUNNERS,
     **fsmr.RUNNERS,
     **geminifusion.RUNNERS,
