@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from fuseloom.nn.norm import masked_group_norm
 
-__all__ = ["ChannelLayerNorm", "MaskedBatchNorm", "MaskedInstanceNorm"]
+__all__ = ["ChannelLayerNorm", "MaskedBatchNorm", "MaskedInstanceNorm", "TrackedInstanceNorm"]
 
 _EPS = 1e-5
 _MOMENTUM = 0.1
@@ -109,6 +109,46 @@ class MaskedInstanceNorm(nn.Module):
             return torch.group_norm(values, values.shape[1], self.weight, self.bias, _EPS)
         normal = masked_group_norm(values, mask, num_groups=values.shape[1], eps=_EPS)
         return _scaled(normal, self.weight, self.bias).masked_fill(~mask[:, None], 0)
+
+
+class TrackedInstanceNorm(nn.Module):
+    """Instance norm that remembers statistics in training, and uses them in evaluation.
+
+    Rarely what is wanted, as then a picture is no longer scaled by its own statistics; some published
+    checkpoints have these.
+
+    Args:
+        dim: Channels.
+
+    Example:
+        >>> norm = TrackedInstanceNorm(1)
+        >>> norm(torch.tensor([[[1.0, 3.0]]])).round(decimals=3)[0].tolist()
+        [[-1.0, 1.0]]
+        >>> norm.running_mean
+        tensor([0.2000])
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
+        self.register_buffer("running_mean", torch.zeros(dim))
+        self.register_buffer("running_var", torch.ones(dim))
+
+    def forward(self, values: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel *space"]:
+        """``[B, C, T]`` or ``[B, C, H, W]`` to the same shape."""
+        return F.instance_norm(
+            values,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            use_input_stats=self.training,
+            momentum=_MOMENTUM,
+            eps=_EPS,
+        )
 
 
 class ChannelLayerNorm(nn.Module):

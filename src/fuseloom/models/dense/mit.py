@@ -15,7 +15,7 @@ from fuseloom.nn.attention import attend
 from fuseloom.nn.dropout import DropPath
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["MIT_SIZES", "OTHERS", "MitBlock", "MitSize", "MitStreams"]
+__all__ = ["MIT_SIZES", "OTHERS", "MitBlock", "MitSize", "MitStreams", "start_mit"]
 
 OTHERS = "others"
 """Name of the stream that several modalities have become."""
@@ -34,6 +34,8 @@ class MitSize:
     """Of the side of the map that keys and values are made from."""
     expansion: int = 4
     """Of the feedforward map."""
+    stem: tuple[int, int] = (7, 4)
+    """Kernel and stride of the first convolution; all others have 3 and 2."""
 
     def __post_init__(self) -> None:
         count = len(self.dims)
@@ -169,13 +171,17 @@ class MitStreams(StreamEncoder):
         checkpointing: bool = False,
     ) -> None:
         size = _size_of(size)
-        super().__init__(channels, size.dims, [4 * 2**stage for stage in range(len(size.dims))])
+        super().__init__(channels, size.dims, [size.stem[1] * 2**s for s in range(len(size.dims))])
         self.in_dim, self.size, self.checkpointing = shared_channels(self.channels), size, checkpointing
         self.names = _stream_names(list(self.channels)) if collapse else self.names
         names, count = self.names, sum(size.depths)
         rates = iter([drop_path * number / max(count - 1, 1) for number in range(count)])
         widths = (self.in_dim, *size.dims)
-        self.embed = nn.ModuleList(_embed(*widths[i : i + 2], first=i == 0) for i in range(len(size.dims)))
+        kernels = [size.stem, *[(3, 2)] * (len(size.dims) - 1)]
+        self.embed = nn.ModuleList(
+            nn.Conv2d(into, dim, kernel, stride=stride, padding=kernel // 2)
+            for into, dim, (kernel, stride) in zip(widths[:-1], size.dims, kernels, strict=True)
+        )
         self.embed_norms = nn.ModuleList(PixelNorms(self.channels, dim) for dim in size.dims)
         self.collapse = nn.ModuleList(
             Collapse(list(self.channels)[1:], dim) for dim in (size.dims if collapse else ())
@@ -195,7 +201,7 @@ class MitStreams(StreamEncoder):
             for stage, dim in enumerate(size.dims)
         )
         self.norms = nn.ModuleList(PixelNorms(names, dim) for dim in size.dims)
-        self.apply(_start)
+        self.apply(start_mit)
         self.exchanges = PlacedExchanges(names, size.dims, size.depths, exchanges)
 
     def run(self, streams: Streams, there: Masks, *, trace: Trace | None) -> list[Streams]:
@@ -275,11 +281,6 @@ def _check_size(size: tuple[int, int], reduction: int, values: Tensor) -> None:
         )
 
 
-def _embed(in_dim: int, dim: int, *, first: bool) -> nn.Conv2d:
-    kernel, stride = (7, 4) if first else (3, 2)
-    return nn.Conv2d(in_dim, dim, kernel, stride=stride, padding=kernel // 2)
-
-
 def _map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """``[B, N, C]`` to ``[B, C, H, W]``."""
     return torch.unflatten(tokens.transpose(1, 2), 2, size)
@@ -290,8 +291,8 @@ def _tokens(values: Tensor) -> Tensor:
     return values.flatten(2).transpose(1, 2)
 
 
-def _start(module: nn.Module) -> None:
-    """As the official code does, before pretrained weights are loaded."""
+def start_mit(module: nn.Module) -> None:
+    """Begin as the official code does, before pretrained weights are loaded."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=_STD)
     elif isinstance(module, nn.Conv2d):

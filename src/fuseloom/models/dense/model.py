@@ -1,15 +1,29 @@
 """The assembly for dense prediction: a backbone of many streams, one head for all of them, and their mean."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from fuseloom.models.dense.ensemble import Ensemble
 from fuseloom.models.dense.stream_encoder import StreamEncoder
-from fuseloom.types import Trace
+from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["DenseModel"]
+__all__ = ["DenseModel", "StreamDecoder"]
+
+
+class StreamDecoder(nn.Module, ABC):
+    """A head whose streams have norms of their own, and therefore know their names."""
+
+    @abstractmethod
+    def forward(self, stages: Sequence[Streams], there: Masks) -> Streams:
+        """Maps of all streams after each stage, coarsest last, to predictions ``[B, K, H, W]`` of each.
+
+        Args:
+            stages: One per stage of the encoder.
+            there: Name -> ``[B]``; a stream that is not in it is there in all samples.
+        """
 
 
 class DenseModel(nn.Module):
@@ -19,7 +33,7 @@ class DenseModel(nn.Module):
         encoder: Maps to maps of several widths and strides, of the streams that it names.
         head: Maps after each stage, coarsest last, to a map of predictions: ``Sequence[[B, C, H, W]]``, and
             ``[B]`` where not all samples have the modality, to ``[B, K, H, W]``. It runs once per modality,
-            so that statistics of a batch are those of one.
+            so that statistics of a batch are those of one. Or a `StreamDecoder`, which runs once.
         ensemble: Of the streams of the encoder.
     """
 
@@ -45,5 +59,9 @@ class DenseModel(nn.Module):
         """
         stages, there = self.encoder(inputs, masks, trace=None if trace is None else trace.scope("encoder"))
         names = self.encoder.names
-        parts = {name: self.head([stage[name] for stage in stages], there.get(name)) for name in names}
+        parts: Streams
+        if isinstance(self.head, StreamDecoder):
+            parts = self.head(stages, there)
+        else:
+            parts = {name: self.head([stage[name] for stage in stages], there.get(name)) for name in names}
         return torch.stack([*parts.values(), self.ensemble(parts, there)], 1)

@@ -34,6 +34,7 @@ class Placed:
             tokens that the next block gets. An exchange that reads ``inputs`` is given what the block got.
         first: Only in so many blocks at the beginning, of all of the backbone in a row.
         last: Only in so many blocks at the end.
+        stage_ends: Only in the last block of each stage.
         per_stage: Whether the blocks of a stage share one exchange; each has its own if not.
 
     Raises:
@@ -44,6 +45,7 @@ class Placed:
     at: Place = "after_attention"
     first: int | None = None
     last: int | None = None
+    stage_ends: bool = False
     per_stage: bool = False
 
     def __post_init__(self) -> None:
@@ -92,6 +94,8 @@ class PlacedExchanges(nn.ModuleDict):
         shared: dict[int, str] = {}
         for number in placed.among(len(every)):
             stage, block = every[number]
+            if placed.stage_ends and (stage, block + 1) in every:
+                continue
             if (stage, block, placed.at) in self._keys:
                 raise OptionError(
                     f"exchanges must be one at each place, got two {placed.at} of block {block} in stage "

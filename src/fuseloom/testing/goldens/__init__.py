@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fuseloom.testing.goldens import (
     cen,
     cen_model,
+    cen_translation,
     deliver,
     dense_scores,
     fsmr,
@@ -50,6 +51,7 @@ from fuseloom.testing.goldens import (
     rollingq_training,
     rollingq_transformer,
     swin,
+    token_translation,
     tokenfusion,
 )
 from fuseloom.testing.goldens._case import Given, GoldenCase, Ledger, Runner, Tolerance, read_case
@@ -59,6 +61,7 @@ __all__ = ["RUNNERS", "Given", "GoldenCase", "Ledger", "Runner", "Tolerance", "r
 RUNNERS: Mapping[str, Runner] = {
     **cen.RUNNERS,
     **cen_model.RUNNERS,
+    **cen_translation.RUNNERS,
     **deliver.RUNNERS,
     **dense_scores.RUNNERS,
     **fsmr.RUNNERS,
@@ -101,6 +104,7 @@ RUNNERS: Mapping[str, Runner] = {
     **rollingq_training.RUNNERS,
     **rollingq_transformer.RUNNERS,
     **swin.RUNNERS,
+    **token_translation.RUNNERS,
     **tokenfusion.RUNNERS,
 }
 """Kind -> runner, over all systems."""
