@@ -132,7 +132,7 @@ def _losses(given: Given) -> dict[str, Tensor]:
     parts = {
         "output.G_adv": adversarial_loss(judged),
         "output.G_l1": given.option("gama") * likeness_loss(torch.stack(made, 1), target),
-        "output.G_slim": given.option("lamda") * slim,
+        "output.G_slim": given.option("lamda") * slim,  # codespell:ignore lamda
     }
     loss = torch.stack([*parts.values()]).sum()
     found = {"output.D_loss": judgement_loss(real, judged), "output.G_loss": loss}
