@@ -150,11 +150,12 @@ def _enlarged(values: Tensor) -> Tensor:
 
 
 def _unread(case: GoldenCase) -> tuple[str, ...]:
-    """Norms that the official networks have and do not use, and what training does not read."""
+    """Norms that the official networks have and do not use, and what norms of a picture's own make vain."""
     trained = str(case.mode).startswith(("train", "D in train"))
-    last = "conv8" if "generator" in case.kind else "conv5"
-    unused = (f"{name}.insnorm*" for name in ("conv1", last, "deconv8"))
-    return (*unused, *(("*running_*",) if trained else ()))
+    last = 8 if "generator" in case.kind else 5
+    unused = (f"{name}.insnorm*" for name in ("conv1", f"conv{last}", "deconv8"))
+    shifts = (f"conv[2-{last - 1}].conv.module.bias", "deconv[1-7].deconv.module.bias")
+    return (*unused, *(("*running_*", *shifts) if trained else ()))
 
 
 def _block_unread(case: GoldenCase) -> tuple[str, ...]:
