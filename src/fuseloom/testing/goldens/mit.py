@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fuseloom.errors import DataError
 from fuseloom.exchange import Exchange
 from fuseloom.exchange.pixel_attention import PixelAttention
 from fuseloom.exchange.token_exchange import TokenExchange
@@ -115,12 +116,29 @@ def _grid(given: Given) -> tuple[int, int]:
     return given.option("H"), given.option("W")
 
 
+def _tokens(given: Given) -> Streams:
+    """Streams of a block by itself.
+
+    Raises:
+        DataError: if they are not what config says.
+    """
+    streams, height, width = streams_of(given), *_grid(given)
+    wanted = (height * width, given.option("dim"))
+    for name, value in streams.items():
+        if value.shape[1:] != wanted:
+            raise DataError(
+                f"{name} must have {wanted[0]} tokens of width {wanted[1]} as config says, "
+                f"got {tuple(value.shape)}."
+            )
+    return streams
+
+
 def _outputs(out: Streams) -> dict[str, Tensor]:
     return {f"output.y{i}": out[name] for i, name in enumerate(NAMES)}
 
 
 def _gemini_attention(given: Given) -> dict[str, Tensor]:
-    streams, weights = streams_of(given), weights_of(given)
+    streams, weights = _tokens(given), weights_of(given)
     state = convert_geminifusion_mit({f"{_BLOCK}attn.{n}": w for n, w in weights.items()}, NAMES)
     part = _gemini_alone(given, expansion=1)
     full = _state_alone(state, part.at, norms=False) | _unused_feedforward(given, 1)
@@ -130,7 +148,7 @@ def _gemini_attention(given: Given) -> dict[str, Tensor]:
 
 
 def _gemini_block(given: Given) -> dict[str, Tensor]:
-    streams, weights = streams_of(given), weights_of(given)
+    streams, weights = _tokens(given), weights_of(given)
     state = convert_geminifusion_mit({f"{_BLOCK}{n}": w for n, w in weights.items()}, NAMES)
     part = _gemini_alone(given, expansion=int(given.option("mlp_ratio")))
     out: Streams = called(part, _state_alone(state, part.at, norms=True), (streams, _grid(given)), whole=True)
@@ -300,7 +318,7 @@ def _size(given: Given) -> MitSize:
 
 
 def _token_attention(given: Given) -> dict[str, Tensor]:
-    streams, weights = streams_of(given), weights_of(given)
+    streams, weights = _tokens(given), weights_of(given)
     state = convert_tokenfusion_mit({f"{_BLOCK}attn.{n}": w for n, w in weights.items()}, NAMES)
     exchange, masks = _given_scores(given) if given.option("masked") else (None, {})
     reads = {"keep": masks} if masks else {}
@@ -316,7 +334,7 @@ def _token_attention(given: Given) -> dict[str, Tensor]:
 
 
 def _token_block(given: Given) -> dict[str, Tensor]:
-    streams, weights = streams_of(given), weights_of(given)
+    streams, weights = _tokens(given), weights_of(given)
     state = convert_tokenfusion_mit({f"{_BLOCK}{n}": w for n, w in weights.items()}, NAMES)
     exchange, masks = _given_scores(given)
     part = _token_alone(given, exchange)
@@ -327,7 +345,7 @@ def _token_block(given: Given) -> dict[str, Tensor]:
 
 
 def _token_scored_block(given: Given) -> dict[str, Tensor]:
-    streams, weights, trace = streams_of(given), weights_of(given), Trace()
+    streams, weights, trace = _tokens(given), weights_of(given), Trace()
     official = {_BLOCK + name: value for name, value in under(weights, "block.").items()}
     scores = under(weights, "predictor.")
     official |= {f"encoder.score_predictor.0.{name}": value for name, value in scores.items()}
@@ -347,7 +365,8 @@ def _token_alone(given: Given, exchange: TokenExchange) -> _Alone:
 def _given_scores(given: Given) -> tuple[TokenExchange, Streams]:
     """An exchange, and the scores that it is given."""
     masks = {name: leaf(given.inputs[f"mask{i}"]) for i, name in enumerate(NAMES)}
-    return TokenExchange(dict.fromkeys(NAMES, given.option("dim"))), masks
+    threshold = given.config.get("mask_threshold", 0.02)
+    return TokenExchange(dict.fromkeys(NAMES, given.option("dim")), threshold=threshold), masks
 
 
 def _unused_scores(exchange: TokenExchange | None) -> dict[str, Tensor]:
