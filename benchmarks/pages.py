@@ -28,6 +28,7 @@ _RENDER = {
     "exchange": exchange_tables.render,
     "muse": muse.table,
     "muse_profile": muse_profile.render,
+    "muse_scenes_ablations": muse_scenes.render,
     "muse_scenes_msa": muse_scenes.render,
     "muse_scenes_ner": muse_scenes.render,
     "remedies_av_digits": remedy_tables.render,
