@@ -22,8 +22,9 @@ from fuseloom.data.dataset import (
     Table,
     Text,
 )
-from fuseloom.data.files import array_files, checked, items_of
+from fuseloom.data.files import array_files, checked, items_of, unreadable
 from fuseloom.data.kinds import infer_kind
+from fuseloom.data.label_maps import LabelMap
 from fuseloom.data.planning import SPLIT_WORDS
 from fuseloom.data.ragged import Problems
 from fuseloom.data.source import Source
@@ -249,6 +250,8 @@ def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.fl
     assert schema.target is not None
     values: NDArray[np.float64] | NDArray[np.object_]
     cells = source.column(schema.target, role="target")
+    if schema.target_kind == "labels":
+        return _label_maps(source, schema, cells, problems)
     if schema.target_kind == "number":
         values, _ = as_numbers(cells, decimal_comma=source.decimal_comma)
         unknown = np.isnan(values)
@@ -260,6 +263,18 @@ def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.fl
     for row in np.flatnonzero(unknown):
         problems.setdefault(int(row), f"target {schema.target!r} must be known, got {_shown(cells[row])}")
     return values
+
+
+def _label_maps(source: Source, schema: Schema, cells: Cells, problems: Problems) -> NDArray[np.object_]:
+    """Maps of labels, every one of which has been read once."""
+    assert schema.label_format is not None
+    maps = np.full(len(cells), None, dtype=object)
+    for row, item in enumerate(items_of(cells, source.root)):
+        maps[row] = None if item is None else LabelMap(item=item, form=schema.label_format)
+    for row, why in enumerate(unreadable(maps, LabelMap.read)):
+        if why is not None or maps[row] is None:
+            problems.setdefault(row, f"target {schema.target!r} must be known, got {why or 'no value'}")
+    return maps
 
 
 def _several_targets(source: Source, schema: Schema, problems: Problems) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """Maps of numbers, such as depth."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -61,7 +62,8 @@ class MapPreprocessor(Preprocessor):
         """
         there = [modality.items[row] for row in rows if modality.items[row] is not None]
         shown = there[:: max(1, len(there) // _LOOKED_AT)]
-        found = [_read(item, unknown) for item in shown]
+        form = _form(modality.form, unknown)
+        found = [_read(item, form) for item in shown]
         counts = sorted({len(values) for values, _ in found}) or [1]
         if len(counts) > 1:
             raise DataError(f"maps must have as many channels as one another, got {counts}")
@@ -81,10 +83,11 @@ class MapPreprocessor(Preprocessor):
         values = np.zeros((len(modality), len(self.mean), self.size, self.size), dtype=np.float32)
         mask = np.zeros((len(modality), self.size, self.size), dtype=np.bool_)
         mean, std = (np.array(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        form = _form(modality.form, self.unknown)
         for row, item in enumerate(modality.items):
             if item is None:
                 continue
-            numbers, known = _read(item, self.unknown)
+            numbers, known = _read(item, form)
             if len(numbers) != len(self.mean):
                 raise DataError(
                     f"maps must have {len(self.mean)} channels as in training, got {len(numbers)}"
@@ -107,6 +110,9 @@ class MapPreprocessor(Preprocessor):
             yield (start + (np.arange(self.size) + 0.5) * step).astype(np.intp)
 
 
-def _read(item: Any, unknown: float | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    form = MapFormat(unknown=() if unknown is None else (unknown,))
-    return read_item(lambda one: read_map(one, form), item)
+def _form(form: MapFormat, unknown: float | None) -> MapFormat:
+    return form if unknown is None else replace(form, unknown=(*form.unknown, unknown))
+
+
+def _read(item: Any, form: MapFormat) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    return read_item(partial(read_map, form=form), item)
