@@ -21,6 +21,7 @@ from fuseloom.data.dataset import Modality
 from fuseloom.data.preprocessing import Preprocessor, Store
 from fuseloom.errors import DataError, OptionError, did_you_mean
 from fuseloom.models import FusionModel, ModelConfig, build_model
+from fuseloom.models.dense_systems import DensePredictor, build_dense
 from fuseloom.models.systems import named_system
 from fuseloom.registry import lookup
 from fuseloom.train.files import write_whole
@@ -153,7 +154,8 @@ def _is_learnt(recipe: Recipe, modality: str) -> bool:
 
 
 def _starts(recipe: Recipe) -> dict[str, str]:
-    return {name: run for name, run in recipe.model.start.items() if _is_learnt(recipe, name)}
+    starts = recipe.model.start
+    return {name: run for name, run in starts.items() if name == "backbone" or _is_learnt(recipe, name)}
 
 
 def _fit_config(recipe: Recipe) -> FitConfig:
@@ -244,8 +246,8 @@ def _fit(
         best = ", best so far" if progress.waited == 0 else ""
         say(f"epoch {progress.epoch}: training loss {learnt:.4f}, validation loss {valid:.4f}{score}{best}")
 
-    def built() -> FusionModel:
-        model = build_model(config, ready.task)
+    def built() -> FusionModel | DensePredictor:
+        model = build_dense(config, ready.task) if ready.task.on_grid else build_model(config, ready.task)
         for line in start_from(model, _starts(recipe)):
             say(line)
         return model

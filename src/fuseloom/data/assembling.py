@@ -91,7 +91,12 @@ def unlabelled_rows(source: Source, schema: Schema) -> Dataset:
     target = _target(source, schema, {}) if has_target else None
     notes = [f"{name}: missing in every row" for name in absent]
     rows = _usable(source, schema, problems, modalities=modalities, target=target, notes=notes)
-    return replace(rows, split=_known_split(source, schema.split_column, without=problems))
+    kept = [row for row in range(len(source)) if row not in problems]
+    return replace(
+        rows,
+        split=_known_split(source, schema.split_column, without=problems),
+        labels={name: cells[kept] for name, cells in {**source.columns, **source.labels}.items()},
+    )
 
 
 def _usable(
@@ -291,8 +296,8 @@ def _several_targets(source: Source, schema: Schema, problems: Problems) -> NDAr
 def _split(source: Source, column: str, problems: Problems) -> NDArray[np.str_]:
     words = as_strings(source.column(column, role="split_column"))
     split = [SPLIT_WORDS.get(str(word).lower(), "") for word in words]
-    for row, name in enumerate(split):
-        if not name:
+    for row, word in enumerate(words):
+        if str(word).lower() not in SPLIT_WORDS:
             problems.setdefault(row, f"split must be train, valid or test, got {_shown(words[row])}")
     return np.array(split)
 

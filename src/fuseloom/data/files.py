@@ -35,10 +35,13 @@ def file_bytes(path: Path) -> bytes:
 
 
 def items_of(cells: Cells, root: Path | None) -> NDArray[np.object_]:
-    """A path per cell, relative to ``root``; ``None`` where there is no cell."""
+    """A path per cell, relative to ``root``, or its bytes; ``None`` where there is no cell."""
     folder = root if root is not None else Path()
     items = np.empty(len(cells), dtype=object)
-    items[:] = [None if cell is None else folder / str(cell) for cell in as_strings(cells)]
+    if all(isinstance(cell, bytes) for cell in cells):
+        items[:] = cells
+    else:
+        items[:] = [None if cell is None else folder / str(cell) for cell in as_strings(cells)]
     return items
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.data.grid import Grid
 from fuseloom.data.maps import map_numbers, map_picture
 from fuseloom.data.media import read_item, reason_of
 from fuseloom.errors import DataError, OptionError
@@ -84,13 +85,21 @@ class LabelMap:
         """What labels are called, if that is known."""
         return self.form.names
 
-    def read(self) -> NDArray[np.uint8]:
+    def read(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """Labels ``[H, W]``, ``IGNORED`` where none counts.
+
+        Args:
+            size: Height and width, to which the whole map is brought, by the nearest pixel; its own by
+                default.
 
         Raises:
             DataError: as of `read_labels`, with the item's name.
         """
-        return read_item(partial(read_labels, form=self.form), self.item)
+        labels = read_item(partial(read_labels, form=self.form), self.item)
+        if size is None or size == labels.shape:
+            return labels
+        grid = Grid(height=size[0], width=size[1], squash=True)
+        return labels[np.ix_(*grid.places(*labels.shape))]
 
 
 def read_labels(item: Any, form: LabelFormat = LabelFormat()) -> NDArray[np.uint8]:

@@ -30,8 +30,9 @@ SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
     **dict.fromkeys(("test", "testing"), "test"),
+    "none": "",
 }
-"""How sources spell the three splits -> how we do."""
+"""How sources spell the three splits -> how we do; and what they say of rows that are in none of them."""
 
 _HOLDERS: Mapping[ColumnKind, ModalityKind] = {
     "number": "table",
