@@ -159,7 +159,10 @@ class Segmentation(Task):
         """Cross-entropy ``[B, H * W]`` of each pixel, summed over several predictions, and what it weighs."""
         wanted = target.long()
         losses = F.cross_entropy(
-            self._enlarged(outputs), self._repeated(wanted, outputs), ignore_index=_IGNORED, reduction="none"
+            self._enlarged(outputs, target.shape[1:]),
+            self._repeated(wanted, outputs),
+            ignore_index=_IGNORED,
+            reduction="none",
         )
         errors = torch.unflatten(losses, 0, (len(target), -1)).sum(1)
         counts = (wanted != _IGNORED).to(errors.dtype)
@@ -178,7 +181,8 @@ class Segmentation(Task):
             return self._mean_loss(outputs, target, weight)
         if self.hard is None:
             return super().loss(outputs, target, weight)
-        scores, wanted = self._enlarged(outputs), self._repeated(target.long(), outputs)
+        scores = self._enlarged(outputs, target.shape[1:])
+        wanted = self._repeated(target.long(), outputs)
         parts = zip(
             *(torch.unflatten(values, 0, (len(target), -1)).unbind(1) for values in (scores, wanted)),
             strict=True,
@@ -197,7 +201,7 @@ class Segmentation(Task):
         """Labels ``[N, H, W]`` in bytes."""
         found = np.empty((len(outputs), *self.size), dtype=np.uint8)
         for some in self._parts(found):
-            scores = self._enlarged(torch.from_numpy(np.ascontiguousarray(outputs[some])))
+            scores = self._enlarged(torch.from_numpy(np.ascontiguousarray(outputs[some])), self.size)
             found[some] = scores.argmax(1).to(torch.uint8).numpy()
         return found
 
@@ -227,12 +231,14 @@ class Segmentation(Task):
     def baseline_predict(self, estimator: Any, features: Any) -> Floats:
         raise OptionError("A baseline must be one of the task's, got one of another: segmentation has none.")
 
-    def _enlarged(self, outputs: Tensor) -> Tensor:
+    @staticmethod
+    def _enlarged(outputs: Tensor, size: Sequence[int]) -> Tensor:
         """Scores ``[B * P, K, H, W]`` of ``[B, P, K, h, w]``, or without ``P``."""
         flat = outputs.flatten(0, -4)
-        return F.interpolate(flat, size=self.size, mode="bilinear", align_corners=False)
+        return F.interpolate(flat, size=tuple(size), mode="bilinear", align_corners=False)
 
-    def _repeated(self, target: Tensor, outputs: Tensor) -> Tensor:
+    @staticmethod
+    def _repeated(target: Tensor, outputs: Tensor) -> Tensor:
         """Labels ``[B * P, H, W]``."""
         several = outputs.shape[1] if outputs.dim() > 4 else 1
         return target.repeat_interleave(several, 0)

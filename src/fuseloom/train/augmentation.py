@@ -1,6 +1,6 @@
 """Pictures and maps that training sees changed at random, so that a model does not learn what that alters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,8 @@ _Transform = Callable[..., Any]
 
 _JOINT = "+"
 """Between modalities that change together."""
+_MAPS = 3
+"""Axes of maps of labels."""
 
 
 class Augmentation:
@@ -23,7 +25,9 @@ class Augmentation:
 
     Modalities that see one scene change together: of ``photo+depth`` both are mirrored, or none. Maps of
     numbers go where pictures go, and keep their numbers: a change of colour passes them by, and what lies
-    between two pixels is that of the nearest.
+    between two pixels is that of the nearest. So do maps of labels to learn, ``[B, H, W]``, which go with
+    every modality that moves; what a crop adds around them does not count. Only with them may a crop be
+    smaller than the rows were, of all modalities alike.
 
     Args:
         settings: Modality of pictures or maps, or several with ``+`` between them -> name of a transform of
@@ -33,7 +37,7 @@ class Augmentation:
         MissingExtraError: torchvision is not installed.
         OptionError: there is no such transform, or it does not take the options; a modality is named twice;
             in a call, one that is not there or is neither pictures in bytes nor maps, or such as a transform
-            leaves of another size.
+            leaves of another size than it had, or than maps of labels beside it.
 
     Example:
         >>> turn = Augmentation({"photo": {"RandomHorizontalFlip": {"p": 1.0}}})
@@ -55,22 +59,48 @@ class Augmentation:
 
         A mask of pixels, ``[B, H, W]``, goes where its picture or map goes.
         """
-        inputs, masks = dict(batch.inputs), dict(batch.masks)
+        inputs, masks, target = dict(batch.inputs), dict(batch.masks), batch.target
+        labels = _labels(target)
         for names, transform in self.transforms.items():
             values = {name: _seen(batch, name) for name in names}
             known = {
                 name: mask for name in names if (mask := masks.get(name)) is not None and mask.dim() == 3
             }
-            changed = _changed(transform, values, known)
+            maps = [mask.to(torch.uint8) for mask in known.values()]
+            changed = _changed(transform, values, maps if labels is None else [*maps, labels])
             for name, value in values.items():
                 inputs[name] = changed.pop(0)
-                if inputs[name].shape != value.shape or inputs[name].dtype != value.dtype:
+                same = inputs[name].shape == value.shape or labels is not None
+                if not same or inputs[name].dtype != value.dtype:
                     raise OptionError(
                         f"augment must leave what is seen as large as it is, {_said(value)}, got "
                         f"{_said(inputs[name])} of {name!r}. Give the transform the size that it has."
                     )
             masks |= {name: changed.pop(0).bool() for name in known}
-        return replace(batch, inputs=inputs, masks=masks)
+            if labels is not None:
+                labels = changed.pop(0)
+        if labels is not None:
+            target = labels - 1
+            _check_sides(inputs, target)
+        return replace(batch, inputs=inputs, masks=masks, target=target)
+
+
+def _labels(target: Tensor | None) -> Tensor | None:
+    """Maps of labels one higher, so that 0 does not count, with which transforms fill what they add."""
+    if target is None or target.dim() != _MAPS or target.dtype != torch.uint8:
+        return None
+    return target + 1
+
+
+def _check_sides(inputs: Mapping[str, Tensor], target: Tensor) -> None:
+    """Refuse modalities that are no longer as large as the maps of labels."""
+    for name, value in inputs.items():
+        if value.shape[-2:] != target.shape[1:]:
+            raise OptionError(
+                f"augment must leave all modalities as large as the labels, {list(target.shape[1:])}, got "
+                f"{list(value.shape[-2:])} of {name!r}. Let all that see one scene change together: "
+                f"{_JOINT.join(inputs)}."
+            )
 
 
 def _sequence(wanted: Mapping[str, Any]) -> _Transform:
@@ -113,17 +143,15 @@ def _seen(batch: Batch, name: str) -> Tensor:
     return value
 
 
-def _changed(
-    transform: _Transform, values: Mapping[str, Tensor], known: Mapping[str, Tensor]
-) -> list[Tensor]:
-    """All of these, and behind them their masks as numbers, row by row."""
+def _changed(transform: _Transform, values: Mapping[str, Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
+    """All of these, and behind them maps of numbers over their pixels, row by row."""
     from torchvision.tv_tensors import Image, Mask
 
     kinds = [
         *(Image if value.dtype == torch.uint8 else Mask for value in values.values()),
-        *[Mask] * len(known),
+        *[Mask] * len(maps),
     ]
-    parts = [*values.values(), *(mask.to(torch.uint8) for mask in known.values())]
+    parts = [*values.values(), *maps]
     rows = [
         transform([kind(part) for kind, part in zip(kinds, of_row, strict=True)])
         for of_row in zip(*parts, strict=True)
