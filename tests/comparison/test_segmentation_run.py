@@ -188,3 +188,17 @@ def test_a_size_of_one_modality_is_that_of_all(folder: Path, tmp_path: Path) -> 
         "rgb": "24x32",
         "depth": "24x32",
     }
+
+
+def test_test_rows_are_scored_under_conditions_too(folder: Path, tmp_path: Path) -> None:
+    result = run_recipe(recipe(folder, "fit.max_epochs=1", "data.conditions=failure"), tmp_path / "run")
+    assert result is not None
+    assert list(result.scores) == ["valid", "test", "failure night", "failure none"]
+    assert result.scores["failure none"] == result.scores["test"]
+    saved = SavedModel.of_run(tmp_path / "run")
+    by = evaluate_model(saved, read_rows(str(folder), saved.schema), by="failure")
+    assert result.scores["failure night"] == by["night"].metrics
+    with pytest.raises(
+        DataError, match=r"conditions must name a label of scenes-seg, .* got 'fail'.*failure"
+    ):
+        run_recipe(recipe(folder, "data.conditions=fail"), tmp_path / "other")

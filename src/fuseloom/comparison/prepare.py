@@ -52,6 +52,8 @@ class Prepared:
     extras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a system learns from beside its inputs -> the modality ``of`` which it is made, and what the
     preprocessing of that found."""
+    conditions: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
+    """What is scored besides the splits -> row numbers."""
 
     @property
     def units(self) -> NDArray[np.intp]:

@@ -43,8 +43,19 @@ class DenseSystem(ABC):
         raise OptionError(f"start must name a backbone that {self.name!r} takes, got weights. It takes none.")
 
 
+_SMALL = MitSize(
+    dims=(24, 48, 96),
+    depths=(1, 1, 2),
+    num_heads=(1, 2, 4),
+    reductions=(4, 2, 1),
+    expansion=2,
+    stem=(5, 2),
+)
+"""Ours, for one core and pictures of some 64 pixels: maps of half the sides, a quarter and an eighth."""
+
+
 def mit_size(size: str | Mapping[str, Any]) -> str | MitSize:
-    """That of a Mix Transformer: a name, or its numbers.
+    """That of a Mix Transformer: a published name, ``small``, or its numbers.
 
     Raises:
         OptionError: numbers that a size does not have, or not all that it has.
@@ -54,12 +65,12 @@ def mit_size(size: str | Mapping[str, Any]) -> str | MitSize:
         (8, 16)
     """
     if isinstance(size, str):
-        return size
+        return _SMALL if size == "small" else size
     known = [field.name for field in fields(MitSize)]
     if unknown := sorted(size.keys() - set(known)):
         hint = did_you_mean(unknown[0], known)
         raise OptionError(
-            f"size must be one of {list(MIT_SIZES)}, or numbers for {known}, got {unknown[0]!r}.{hint}"
+            f"size must be one of {[*MIT_SIZES, 'small']}, or numbers for {known}, got {unknown[0]!r}.{hint}"
         )
     numbers: dict[str, Any] = {
         name: tuple(value) if isinstance(value, Sequence) else value for name, value in size.items()
