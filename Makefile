@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-muse bench-muse-scenes bench-remedies bench-scenes bench-views docs constraints clean
+.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-muse bench-muse-scenes bench-remedies bench-scenes bench-seg-scenes bench-views docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -107,6 +107,10 @@ bench-remedies: $(STAMP) ## What remedies for neglected modalities do, and what 
 	@$(BIN)/python benchmarks/cooperation.py
 	@$(BIN)/python benchmarks/remedies.py imbalanced
 	@$(BIN)/python benchmarks/remedies.py av-digits --folder "$(FUSELOOM_TEST_DATA)/av-digits"
+	@$(BIN)/python benchmarks/pages.py
+
+bench-seg-scenes: $(STAMP) ## Does fusing pay for labels of pixels, and how; an hour
+	@$(BIN)/python benchmarks/seg_scenes.py --workers 2
 	@$(BIN)/python benchmarks/pages.py
 
 bench-scenes: $(STAMP) ## Whether shortcuts tell the labels of the generated sets

@@ -16,6 +16,7 @@ import muse_profile
 import muse_scenes
 import remedy_tables
 import scenes_audit
+import seg_scenes
 import tables
 
 __all__ = ["main", "renewed"]
@@ -29,6 +30,7 @@ _RENDER = {
     "muse": muse.table,
     "muse_profile": muse_profile.render,
     "muse_scenes_ablations": muse_scenes.render,
+    "seg_scenes": seg_scenes.render,
     "muse_scenes_msa": muse_scenes.render,
     "muse_scenes_ner": muse_scenes.render,
     "remedies_av_digits": remedy_tables.render,
