@@ -240,7 +240,16 @@ def test_colours_leave_labels_alone():
 
 
 def test_what_would_part_labels_from_pictures_is_refused():
-    with pytest.raises(
-        OptionError, match=r"as large as the labels, \[4, 4\], got \[6, 6\] of 'depth'.*rgb\+d"
-    ):
-        Augmentation({"rgb": {"RandomCrop": {"size": 4}}})(labelled())
+    message = r"together, got \['rgb'\] without 'depth'\. Name them all, rgb\+depth, or '\*'"
+    with pytest.raises(OptionError, match=message):
+        Augmentation({"rgb": {"RandomVerticalFlip": {"p": 1.0}}})(labelled())
+
+
+def test_a_star_is_all_that_has_pixels():
+    torch.manual_seed(0)
+    batch = labelled()
+    words = torch.ones(8, 2)
+    with_words = replace(batch, inputs={**batch.inputs, "text": words})
+    changed = Augmentation({"*": {"RandomCrop": {"size": 4}}})(with_words)
+    torch.testing.assert_close(changed.inputs["rgb"][:, 0], changed.target)
+    assert changed.inputs["text"] is words

@@ -16,6 +16,7 @@ _KINDS = (
     "number",
     "category",
     "classes",
+    "labels",
     "text",
     "image",
     "map",
@@ -26,11 +27,14 @@ _KINDS = (
     "ignore",
 )
 _NAMES = (
-    *("target", "text", "tabular", "image", "map", "audio", "array"),
+    *("target", "labels", "text", "tabular", "image", "map", "audio", "array"),
     *("id_column", "split_column", "group_column"),
 )
 _OPTIONS = (
     click.option("--target", help="Column to predict, or key of labels.csv."),
+    click.option(
+        "--labels", metavar="FILE", help="What labels of pixels are called, of a target of maps of them."
+    ),
     click.option("--text", multiple=True, metavar="[NAME=]COL", help="A text column: one modality each."),
     click.option(
         "--tabular",

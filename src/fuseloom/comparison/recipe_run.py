@@ -193,7 +193,7 @@ def _fit_config(recipe: Recipe) -> FitConfig:
         augment={
             "+".join(kept): wanted
             for names, wanted in settings.augment.items()
-            if (kept := [name for name in names.split("+") if _is_learnt(recipe, name)])
+            if (kept := [name for name in names.split("+") if name == "*" or _is_learnt(recipe, name)])
         },
     )
 

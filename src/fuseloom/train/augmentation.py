@@ -14,8 +14,8 @@ __all__ = ["Augmentation"]
 
 _Transform = Callable[..., Any]
 
-_JOINT = "+"
-"""Between modalities that change together."""
+_JOINT, _ALL = "+", "*"
+"""Between modalities that change together, and what stands for all that have pixels."""
 _MAPS = 3
 """Axes of maps of labels."""
 
@@ -30,8 +30,9 @@ class Augmentation:
     smaller than the rows were, of all modalities alike.
 
     Args:
-        settings: Modality of pictures or maps, or several with ``+`` between them -> name of a transform of
-            ``torchvision.transforms.v2`` -> its options; transforms are done in their order.
+        settings: Modality of pictures or maps, several with ``+`` between them, or ``*`` for all that there
+            are -> name of a transform of ``torchvision.transforms.v2`` -> its options; transforms are done
+            in their order.
 
     Raises:
         MissingExtraError: torchvision is not installed.
@@ -62,9 +63,9 @@ class Augmentation:
         inputs, masks, target = dict(batch.inputs), dict(batch.masks), batch.target
         labels = _labels(target)
         for names, transform in self.transforms.items():
-            values = {name: _seen(batch, name) for name in names}
+            values = {name: _seen(batch, name) for name in _named(names, batch)}
             known = {
-                name: mask for name in names if (mask := masks.get(name)) is not None and mask.dim() == 3
+                name: mask for name in values if (mask := masks.get(name)) is not None and mask.dim() == 3
             }
             maps = [mask.to(torch.uint8) for mask in known.values()]
             changed = _changed(transform, values, maps if labels is None else [*maps, labels])
@@ -78,10 +79,10 @@ class Augmentation:
                     )
             masks |= {name: changed.pop(0).bool() for name in known}
             if labels is not None:
+                _check_moved(changed[0], labels, inputs, values)
                 labels = changed.pop(0)
         if labels is not None:
             target = labels - 1
-            _check_sides(inputs, target)
         return replace(batch, inputs=inputs, masks=masks, target=target)
 
 
@@ -92,15 +93,22 @@ def _labels(target: Tensor | None) -> Tensor | None:
     return target + 1
 
 
-def _check_sides(inputs: Mapping[str, Tensor], target: Tensor) -> None:
-    """Refuse modalities that are no longer as large as the maps of labels."""
-    for name, value in inputs.items():
-        if value.shape[-2:] != target.shape[1:]:
-            raise OptionError(
-                f"augment must leave all modalities as large as the labels, {list(target.shape[1:])}, got "
-                f"{list(value.shape[-2:])} of {name!r}. Let all that see one scene change together: "
-                f"{_JOINT.join(inputs)}."
-            )
+def _named(names: Sequence[str], batch: Batch) -> Sequence[str]:
+    if _ALL not in names:
+        return names
+    return [name for name, value in batch.inputs.items() if value.dim() == _MAPS + 1]
+
+
+def _check_moved(
+    after: Tensor, before: Tensor, inputs: Mapping[str, Tensor], moved: Mapping[str, Tensor]
+) -> None:
+    """Refuse labels that went with some modalities and not with all."""
+    left = [name for name, value in inputs.items() if value.dim() == _MAPS + 1 and name not in moved]
+    if left and (after.shape != before.shape or not after.equal(before)):
+        raise OptionError(
+            f"augment must move all that is at the labels' pixels together, got {[*moved]} without "
+            f"{left[0]!r}. Name them all, {_JOINT.join([*moved, *left])}, or {_ALL!r}."
+        )
 
 
 def _sequence(wanted: Mapping[str, Any]) -> _Transform:
