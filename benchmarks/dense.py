@@ -13,16 +13,17 @@ the published options. Beside each, in turns:
 
 The whole is to take at most 1.25 times what encoders, decoders and floor take together. Where it takes more,
 the operations are named that the time goes into. On a CPU CEN is timed in the forward alone, and so is
-compiled code: compiling a backward takes minutes there.
+compiled code: compiling a backward takes minutes there. Memory is that of one training step, gradients
+included and weights excluded; the two encoders, and the two SegFormers, take theirs one after the other.
+The JSON grows with the run: one that is stopped leaves what it has measured.
 
-    python benchmarks/dense.py
-    python benchmarks/dense.py --compiled b0
+    python benchmarks/dense.py                          # CPU, all backbones: twelve minutes of one core
+    python benchmarks/dense.py --compiled b0            # three minutes more
     python benchmarks/dense.py --device cuda --compiled
     python benchmarks/dense.py --quick                  # tiny sizes, to see that it runs
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ import torch
 from contest import PASSES
 from dense_tables import LIMIT, bound, render
 from probes import busiest, peak_mb
+from program import publish, say, store
 from rivals.dense import (
     Part,
     PlainDense,
@@ -319,11 +321,7 @@ class Plan:
     def add(self, kind: str, **row: Any) -> None:
         """Another row of the results."""
         self.results.setdefault(kind, []).append(row)
-        _say(" ".join(str(value) for value in row.values() if not isinstance(value, dict)))
-
-
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+        say(" ".join(str(value) for value in row.values() if not isinstance(value, dict)))
 
 
 def _race(plan: Plan, backbone: Backbone, *, compiled: bool) -> None:
@@ -393,17 +391,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
     plan = _plan(options)
-    started = environment(plan.device, seed=0)
+    about = {"format_version": 1, "environment": environment(plan.device, seed=0), "size": asdict(plan.size)}
     for key, backbone in plan.backbones.items():
         _race(plan, backbone, compiled=False)
+        store(about | plan.results, options.json)
         if key in plan.compiled:
             _race(plan, backbone, compiled=True)
-    smallest = next(one for one in plan.backbones.values() if isinstance(one.size, MitSize))
-    _grow(plan, smallest)
-    found = {"format_version": 1, "environment": started, "size": asdict(plan.size), **plan.results}
-    text = json.dumps(found, indent=1)
-    options.json.write_text(text + "\n", "utf-8")
-    print(render(json.loads(text)), end="")
+    smallest = next((one for one in plan.backbones.values() if isinstance(one.size, MitSize)), None)
+    if smallest is not None:
+        _grow(plan, smallest)
+    publish(about | plan.results, options.json, render)
     return 0
 
 
@@ -435,7 +432,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu")
     for name in ("batch", "height", "width"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Size(), name))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=600.0, help="of each race, after five rounds")
     parser.add_argument("--json", type=Path, default=_RESULTS)
     return parser

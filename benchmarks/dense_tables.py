@@ -35,7 +35,7 @@ def render(found: Row) -> str:
         _sums(found["races"]),
         *_missed(found.get("missed", [])),
         _costs(found["costs"]),
-        *(_growth(list(rows)) for _, rows in groupby(found["growth"], lambda row: row["axis"])),
+        *(_growth(list(rows)) for _, rows in groupby(found.get("growth", []), lambda row: row["axis"])),
         about(found),
     ]
     return "\n\n".join(parts) + "\n"
@@ -106,7 +106,7 @@ def _missed(rows: Sequence[Row]) -> list[str]:
 
 
 def _costs(rows: Sequence[Row]) -> str:
-    lines = [_line("models of two parts run in turns", _COSTLY, 12)]
+    lines = [_line("two models: one after the other", _COSTLY, 12)]
     for title, key in _COSTS.items():
         lines.append(title)
         for row in rows:

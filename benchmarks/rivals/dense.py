@@ -191,7 +191,8 @@ class _Encoder(nn.Module):
 
     def forward(self, streams: _Stream, fusions: Iterable[nn.Module], penalties: _Stream) -> list[_Stream]:
         """Maps of the streams after each stage."""
-        fusion, found = iter(fusions), list[_Stream]()
+        fusion = iter(fusions)
+        found: list[_Stream] = []
         for number in range(1, len(self.depths) + 1):
             embed = self.get_submodule(f"patch_embed{number}")
             streams = embed["proj"](streams)

@@ -113,6 +113,16 @@ def test_both_predict_the_same_with_the_same_losses_and_gradients(system: str) -
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.compile
+@pytest.mark.parametrize("system", ["geminifusion", "tokenfusion"])
+def test_the_plain_network_is_one_graph_for_a_compiler(system: str) -> None:
+    plain = plain_of(system, published(system, TINY, 5, 6).eval()).eval()
+    maps = {name: torch.randn(1, 3, 32, 48) for name in NAMES}
+    compiled = torch.compile(plain, fullgraph=True, dynamic=False, backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(maps), plain(maps))
+
+
 def test_networks_that_differ_are_not_timed(program: Any) -> None:
     ours = published("geminifusion", TINY, 5, 6).eval()
     plain = plain_of("geminifusion", ours)
