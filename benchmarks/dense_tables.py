@@ -51,7 +51,7 @@ def _which(row: Row) -> str:
 
 def _speed(rows: Sequence[Row], batch: int) -> str:
     heads = ("images/s", "/ plain", "/ segf.", "/ encoders", "/ sum")
-    lines = [_line("", ["ours, s"], 25) + _line("", heads, 12, first=0)]
+    lines = [_line("", ["ours, s"], 27) + _line("", heads, 12, first=0)]
     for which, group in groupby(rows, _which):
         lines += [which, *(_speed_line(row, batch) for row in group)]
     return "\n".join(lines)
@@ -64,7 +64,7 @@ def _speed_line(row: Row, batch: int) -> str:
     ratios = [_ratio(times, "ours", who) for who in _RIVALS]
     summed = f"{_mark(times, ('ours', *_MADE_OF))}{bound(times):.2f}"
     cells = [f"{batch / ours['median_s']:.3g}", *ratios, summed]
-    return _line(f"  {row['system']}", [seconds], 25) + _line("", cells, 12, first=0)
+    return _line(f"  {row['system']}", [seconds], 27) + _line("", cells, 12, first=0)
 
 
 def _mark(times: Times, names: Iterable[str]) -> str:
