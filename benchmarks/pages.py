@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from textwrap import indent
 
+import dense_tables
 import exchange_tables
 import muse
 import muse_profile
@@ -26,6 +27,7 @@ PAGES = tuple(DOCS / f"{page}.md" for page in ("measured", "remedies", "generate
 RESULTS = Path(__file__).parent / "results"
 _RENDER = {
     "cooperation": remedy_tables.render_costs,
+    "dense": dense_tables.render,
     "exchange": exchange_tables.render,
     "muse": muse.table,
     "muse_profile": muse_profile.render,
