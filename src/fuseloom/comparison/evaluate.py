@@ -42,8 +42,8 @@ def evaluate_model(saved: SavedModel, dataset: Dataset, *, by: str | None = None
     predictions = saved.predictions(dataset)
     parts = {"all": known}
     if by is not None:
-        cells = as_strings(_column(dataset, by))
-        parts |= {str(value): known & (cells == value) for value in sorted({str(cell) for cell in cells})}
+        cells = _column(dataset, by)
+        parts |= {str(value): known & (cells == value) for value in sorted(set(cells.tolist()))}
     elif dataset.split is not None:
         parts |= {name: known & (dataset.split == name) for name in ("train", "valid", "test")}
     return {
@@ -61,7 +61,7 @@ def _column(dataset: Dataset, name: str) -> NDArray[Any]:
         known = [*dataset.labels]
         hint = did_you_mean(name, known)
         raise DataError(f"by must name a column of {dataset.name}, got {name!r}. Known: {known}.{hint}")
-    return dataset.labels[name]
+    return np.array(["none" if cell is None else cell for cell in as_strings(dataset.labels[name])])
 
 
 def known_rows(saved: SavedModel, dataset: Dataset) -> NDArray[np.bool_]:
