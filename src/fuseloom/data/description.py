@@ -15,6 +15,7 @@ from fuseloom.data.maps import read_map
 from fuseloom.data.media import (
     ArchivePart,
     Frames,
+    PicturePart,
     frames_of,
     read_audio,
     read_image,
@@ -222,7 +223,9 @@ def _files(name: str, modality: Files) -> PartDescription:
         missing=len(modality) - len(there),
         range=_range(read_item(read_map, item)[0] for item in shown) if isinstance(modality, Map) else None,
         examples=tuple(
-            shown_item(i) for i in there[:_EXAMPLES] if isinstance(i, Path | ArchivePart | Frames)
+            shown_item(i)
+            for i in there[:_EXAMPLES]
+            if isinstance(i, Path | ArchivePart | PicturePart | Frames)
         ),
     )
 

@@ -48,6 +48,8 @@ class LabelFormat:
     """Numbers that mean that a pixel does not count."""
     palette: tuple[tuple[Colour, int], ...] = ()
     """Red, green and blue with the number that they stand for, of pictures in colours."""
+    channel: int | None = None
+    """Which number is the label, from 0, of files with several per pixel; by default there must be one."""
 
     def __post_init__(self) -> None:
         if len(self.names) > IGNORED:
@@ -69,7 +71,7 @@ class LabelFormat:
         """Restore from `state`."""
         palette = tuple(((red, green, blue), number) for (red, green, blue), number in state["palette"])
         plain = {name: tuple(state[name]) for name in ("names", "numbers", "ignored")}
-        return cls(palette=palette, **plain)
+        return cls(palette=palette, channel=state.get("channel"), **plain)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,7 +123,11 @@ def read_labels(item: Any, form: LabelFormat = LabelFormat()) -> NDArray[np.uint
         [[255, 1], [0, 0]]
     """
     colours = _colours(item) if form.palette else None
-    numbers = map_numbers(item, by_number=True)[..., 0] if colours is None else _of_palette(colours, form)
+    numbers = (
+        map_numbers(item, by_number=True, channel=form.channel)[..., 0]
+        if colours is None
+        else _of_palette(colours, form)
+    )
     known = form.numbers if form.numbers else range(len(form.names) if form.names else IGNORED)
     ignored = np.isin(numbers, form.ignored)
     order = np.argsort(known)
