@@ -54,15 +54,15 @@ def read_map(item: Any, form: MapFormat = MapFormat()) -> tuple[NDArray[np.float
         >>> values[0].tolist(), known.tolist()
         ([[0.0, 1.5], [2.0, 0.0]], [[False, True], [True, False]])
     """
-    numbers = map_numbers(item)
+    numbers = map_numbers(item).astype(np.float64)
     told = np.isfinite(numbers) & ~np.isin(numbers, form.unknown)
     known: NDArray[np.bool_] = np.logical_and.reduce(told, axis=-1)
     values = np.where(known[..., None], numbers, 0) * form.scale + form.offset
     return np.where(known, values.transpose(2, 0, 1), 0).astype(np.float32), known
 
 
-def map_numbers(item: Any, *, by_number: bool = False, channel: int | None = None) -> NDArray[np.float64]:
-    """The numbers in a map ``[H, W, C]``; of a picture with a palette those of its colours, if asked for.
+def map_numbers(item: Any, *, by_number: bool = False, channel: int | None = None) -> NDArray[Any]:
+    """The numbers in a map ``[H, W, C]``, as they are stored; of a palette those of its colours, if asked.
 
     Args:
         item: As of `read_map`.
@@ -84,7 +84,7 @@ def map_numbers(item: Any, *, by_number: bool = False, channel: int | None = Non
             f"labels must have one number per pixel, got {found.shape[2]}. If colours stand for labels, say "
             "which: give a palette"
         )
-    return np.atleast_3d(found).astype(np.float64)
+    return np.atleast_3d(found)
 
 
 def _read(item: Any, *, by_number: bool) -> NDArray[Any]:
