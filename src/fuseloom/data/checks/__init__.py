@@ -4,6 +4,7 @@ from fuseloom.data.checks._finding import CheckResult, Finding, Severity
 from fuseloom.data.checks.contents import contents
 from fuseloom.data.checks.copies import find_copies
 from fuseloom.data.checks.grids import find_grids
+from fuseloom.data.checks.labels import find_labels, label_pixels
 from fuseloom.data.checks.leaks import find_leaks
 from fuseloom.data.checks.names import find_misaligned
 from fuseloom.data.checks.parts import find_uneven
@@ -21,7 +22,7 @@ def check(dataset: Dataset) -> CheckResult:
     a person should know.
 
     Args:
-        dataset: As `fuseloom.data.load` gives it; pictures and recordings are read once more.
+        dataset: As `fuseloom.data.load` gives it; pictures, recordings and maps are read once more.
 
     Raises:
         DataError: a file has vanished since.
@@ -34,7 +35,7 @@ def check(dataset: Dataset) -> CheckResult:
         >>> [(one.severity, one.kind, one.where) for one in check(rows).findings]
         [('error', 'input-tells-target', ('a, feature 0',))]
     """
-    prints = contents(dataset)
+    prints, pixels = contents(dataset), label_pixels(dataset)
     findings = [
         *_set_aside(dataset),
         *_missing(dataset),
@@ -42,7 +43,8 @@ def check(dataset: Dataset) -> CheckResult:
         *find_uneven(dataset),
         *find_leaks(dataset),
         *find_misaligned(dataset),
-        *find_grids(dataset),
+        *find_grids(dataset, pixels),
+        *([] if pixels is None else find_labels(dataset, pixels)),
         *find_values(dataset, prints),
     ]
     errors_first = sorted(findings, key=lambda one: one.severity != "error")

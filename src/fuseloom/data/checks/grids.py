@@ -1,15 +1,16 @@
 """Maps and pictures of one row whose pixels do not belong together, and maps that say nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from fuseloom.data.checks._finding import Finding
+from fuseloom.data.checks.labels import LabelPixels
 from fuseloom.data.dataset import Dataset, Image, Map
 from fuseloom.data.maps import read_map
-from fuseloom.data.media import frames_of, read_image, read_item
+from fuseloom.data.media import frames_of, picture_head, read_item
 
 __all__ = ["find_grids"]
 
@@ -19,13 +20,17 @@ _ALIKE = 0.02
 """Ratios of sides that differ by less are of one shape: of 480 rows of pixels some may have been cut off."""
 
 
-def find_grids(dataset: Dataset) -> Iterator[Finding]:
-    """Rows whose map and picture, or maps, differ in shape or size, and maps of one number only."""
+def find_grids(dataset: Dataset, pixels: LabelPixels | None = None) -> Iterator[Finding]:
+    """Rows whose map and picture, maps, or labels differ in shape or size, and maps of one number only."""
     modalities = {name: one for name, one in dataset.modalities.items() if isinstance(one, Image | Map)}
-    if not any(isinstance(one, Map) for one in modalities.values()):
+    if pixels is None and not any(isinstance(one, Map) for one in modalities.values()):
         return
     seen = {name: _looked_at(one) for name, one in modalities.items()}
-    sizes = {name: [size for size, _ in found] for name, found in seen.items()}
+    sizes: dict[str, Sequence[Size | None]] = {
+        name: [size for size, _ in found] for name, found in seen.items()
+    }
+    if pixels is not None:
+        sizes["labels"] = pixels.sizes
     rows = [
         {name: own[row] for name, own in sizes.items() if own[row] is not None} for row in range(len(dataset))
     ]
@@ -81,8 +86,7 @@ def _looked_at(modality: Image | Map) -> list[tuple[Size | None, bool]]:
 
 
 def _picture(item: Any) -> tuple[Size | None, bool]:
-    high, wide, _ = read_item(read_image, frames_of(item)[0]).shape
-    return (high, wide), True
+    return read_item(picture_head, frames_of(item)[0])[1], True
 
 
 def _map(item: Any) -> tuple[Size | None, bool]:
