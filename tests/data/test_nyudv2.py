@@ -74,7 +74,7 @@ def test_depth_is_in_metres_and_cut_to_what_the_photograph_shows(folder: Path) -
     assert values.shape == (1, *SIZE)
     assert (known[:, 0].any(), known[:, 1:].all()) == (False, True)
     np.testing.assert_allclose(values[0][known], 2.0)
-    assert "depth: of 8 that are larger than their labels, the middle" in rows.notes
+    assert "of 8 in depth that are larger than their labels, the middle is read" in rows.notes
 
 
 def test_validation_rows_are_drawn_from_those_of_training(folder: Path) -> None:

@@ -119,10 +119,10 @@ def read_nyudv2(
     for name, whole in _depths(folder, scenes).items():
         arrays[name] = _registered(whole, masks)
         if larger := sum(isinstance(item, PicturePart) for item in arrays[name].items):
-            notes.append(f"{name}: of {larger:,} that are larger than their labels, the middle")
+            notes.append(f"of {larger:,} in {name} that are larger than their labels, the middle is read")
     if first is None:
         first, why = _told(masks)
-        notes.append(f"labels: counted from {first}, as 40 {why}; if not so, give first")
+        notes.append(f"labels: counted from {first}, as 40 {why}; otherwise say first to read_nyudv2")
     return scene_source(
         "nyudv2",
         folder,

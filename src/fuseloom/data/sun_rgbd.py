@@ -79,7 +79,7 @@ def read_sun_rgbd(folder: Path | str, *, lists: Path | str | None = None) -> Sou
         published=_PUBLISHED,
         notes=(
             "splits: papers also choose by the test rows; here validation rows are drawn from train.txt",
-            "depth: in the numbers of its files, as its unit is not established",
+            "the unit of depth is not established: numbers are those of its files",
         ),
     )
 

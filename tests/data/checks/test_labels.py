@@ -116,5 +116,13 @@ def test_the_command_tells_labels_out_of_range_and_untrained_ones(tmp_path: Path
     told = CliRunner().invoke(fuseloom, ["data", "check", str(table), *arguments, "--json"])
     assert told.exit_code == 1
     wrong = {one["kind"]: one["where"] for one in json.loads(told.stdout)["findings"]}
-    assert "got mask_0.png: labels must be one of [0, 1, 2], or one of [255]" in wrong["unreadable"][0]
+    assert "got mask_0.png: labels must be whole numbers from 0 to 2, or" in wrong["unreadable"][0]
     assert wrong["untrained-classes"] == ["car: 1 pixels"]
+
+
+def test_a_description_says_how_large_maps_are_and_where_labels_stand(tmp_path: Path) -> None:
+    table = scenes(tmp_path, [full(IGNORED, 0), full(1, 0, 2)] * (ROWS // 2))
+    arguments = ["--target", "mask", "--image", "photo", "--map", "depth"]
+    told = CliRunner().invoke(fuseloom, ["data", "describe", str(table), *arguments])
+    assert "mask: maps of labels, 3 labels, 10 x 8 pixels, of which 49.4% do not count" in told.stdout
+    assert "0 30 (100.0%), 1 15 (50.0%), 2 15 (50.0%)" in told.stdout

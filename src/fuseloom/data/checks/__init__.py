@@ -4,12 +4,13 @@ from fuseloom.data.checks._finding import CheckResult, Finding, Severity
 from fuseloom.data.checks.contents import contents
 from fuseloom.data.checks.copies import find_copies
 from fuseloom.data.checks.grids import find_grids
-from fuseloom.data.checks.labels import find_labels, label_pixels
+from fuseloom.data.checks.labels import find_labels
 from fuseloom.data.checks.leaks import find_leaks
 from fuseloom.data.checks.names import find_misaligned
 from fuseloom.data.checks.parts import find_uneven
 from fuseloom.data.checks.values import find_values
 from fuseloom.data.dataset import Dataset
+from fuseloom.data.label_counts import label_pixels
 
 __all__ = ["CheckResult", "Finding", "Severity", "check"]
 

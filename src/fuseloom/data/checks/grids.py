@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fuseloom.data.checks._finding import Finding
-from fuseloom.data.checks.labels import LabelPixels
 from fuseloom.data.dataset import Dataset, Image, Map
-from fuseloom.data.maps import read_map
+from fuseloom.data.label_counts import LabelPixels
+from fuseloom.data.maps import MapFormat, read_map
 from fuseloom.data.media import frames_of, picture_head, read_item
 
 __all__ = ["find_grids"]
@@ -80,7 +81,7 @@ def _differing(dataset: Dataset, rows: list[dict[str, Size | None]]) -> Iterator
 
 def _looked_at(modality: Image | Map) -> list[tuple[Size | None, bool]]:
     """Of each row the size of what it has, and whether that says something."""
-    look = _map if isinstance(modality, Map) else _picture
+    look = partial(_map, form=modality.form) if isinstance(modality, Map) else _picture
     with ThreadPoolExecutor() as threads:
         return list(threads.map(lambda item: (None, True) if item is None else look(item), modality.items))
 
@@ -89,7 +90,7 @@ def _picture(item: Any) -> tuple[Size | None, bool]:
     return read_item(picture_head, frames_of(item)[0])[1], True
 
 
-def _map(item: Any) -> tuple[Size | None, bool]:
-    values, known = read_item(read_map, item)
+def _map(item: Any, form: MapFormat) -> tuple[Size | None, bool]:
+    values, known = read_item(partial(read_map, form=form), item)
     high, wide = known.shape
     return (high, wide), bool(known.any() and np.ptp(values[:, known], axis=1).max() > 0)
