@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from fuseloom.cli.group import fuseloom
-from fuseloom.data import load, make_splits, read_nyudv2
+from fuseloom.data import load, make_splits, read_nyudv2, read_rows
 from fuseloom.data.label_maps import IGNORED
 from fuseloom.data.maps import read_map
 from fuseloom.data.media import PicturePart
@@ -75,6 +75,14 @@ def test_depth_is_in_metres_and_cut_to_what_the_photograph_shows(folder: Path) -
     assert (known[:, 0].any(), known[:, 1:].all()) == (False, True)
     np.testing.assert_allclose(values[0][known], 2.0)
     assert "of 8 in depth that are larger than their labels, the middle is read" in rows.notes
+
+
+def test_scenes_without_labels_are_read_for_prediction(folder: Path) -> None:
+    rows = load(folder)
+    (folder / "masks").rename(folder / "gone")
+    new = read_rows(folder, rows.schema)
+    assert len(new) == len(rows)
+    assert new.modalities["depth"].items.tolist() == rows.modalities["depth"].items.tolist()
 
 
 def test_validation_rows_are_drawn_from_those_of_training(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -100,7 +101,8 @@ def read_nyudv2(
 
     *Depth* is taken for metres times 5,000, as the official code divides by that (unverified), of which 0 is
     unknown. It was published before its white border was cut off, as that of photographs and labels was: of
-    what is larger than the labels the middle is read, as the official code does.
+    what is larger than the labels (or the photograph, without them) the middle is read, as the official code
+    does.
 
     Data: Silberman et al., 2012, doi:10.1007/978-3-642-33715-4_54.
 
@@ -114,10 +116,10 @@ def read_nyudv2(
     """
     folder = Path(folder)
     scenes, notes = _scenes(folder, folder if lists is None else Path(lists))
-    masks = paths_of(scenes, LABEL, folder)
-    arrays: dict[str, Files] = {"rgb": Image(items=paths_of(scenes, "rgb", folder))}
+    masks, photographs = paths_of(scenes, LABEL, folder), paths_of(scenes, "rgb", folder)
+    arrays: dict[str, Files] = {"rgb": Image(items=photographs)}
     for name, whole in _depths(folder, scenes).items():
-        arrays[name] = _registered(whole, masks)
+        arrays[name] = _registered(whole, masks, photographs)
         if larger := sum(isinstance(item, PicturePart) for item in arrays[name].items):
             notes.append(f"of {larger:,} in {name} that are larger than their labels, the middle is read")
     if first is None:
@@ -187,19 +189,24 @@ def _depths(folder: Path, scenes: Sequence[Scene]) -> dict[str, Files]:
     return found
 
 
-def _registered(modality: Files, masks: NDArray[np.object_]) -> Files:
-    """The same, of which the middle is read where it is larger than its labels."""
+def _registered(modality: Files, *others: NDArray[np.object_]) -> Files:
+    """The same, of which the middle is read where it is larger than the first of the others that is there."""
     with ThreadPoolExecutor() as threads:
-        return replace(modality, items=as_objects([*threads.map(_middle, modality.items, masks)]))
+        sizes = threads.map(_size, *others)
+        return replace(modality, items=as_objects([*threads.map(_middle, modality.items, sizes)]))
 
 
-def _middle(item: Path, mask: Path) -> Path | PicturePart:
-    try:
-        (_, own), (_, size) = picture_head(item), picture_head(mask)
-    except DataError:
-        return item  # told when it is read
-    larger = own != size and own[0] >= size[0] and own[1] >= size[1]
-    return PicturePart(item, size=size) if larger else item
+def _size(*paths: Path) -> tuple[int, int] | None:
+    for path in paths:
+        with suppress(DataError):  # told when it is read
+            return picture_head(path)[1]
+    return None
+
+
+def _middle(path: Path, size: tuple[int, int] | None) -> Path | PicturePart:
+    own = _size(path)
+    larger = own is not None and size is not None and own != size and own[0] >= size[0] and own[1] >= size[1]
+    return PicturePart(path, size=size) if larger else path
 
 
 def _told(masks: NDArray[np.object_]) -> tuple[Literal[0, 1], str]:
