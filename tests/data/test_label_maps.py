@@ -72,6 +72,16 @@ def test_labels_in_colours_need_to_know_which() -> None:
         read_labels(np.zeros((2, 2, 2)), two)
 
 
+def test_one_of_several_numbers_per_pixel_may_be_the_label() -> None:
+    first = LabelFormat(names=("a", "b", "c"), channel=0)
+    four = np.array([[[2, 9, 9, 255], [0, 9, 9, 255]]], dtype=np.uint8)
+    for item in (four, png(four), four[..., 0], png(four[..., 0])):
+        assert read_labels(item, first).tolist() == [[2, 0]]
+    assert LabelFormat.from_state(json.loads(json.dumps(first.state()))) == first
+    with pytest.raises(DataError, match="one number per pixel, got 4"):
+        read_labels(four, LabelFormat(names=("a",), channel=4))
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fuseloom.data.maps import MapFormat, read_map
+from fuseloom.data.media import PicturePart
 from fuseloom.errors import DataError, OptionError
 
 Image = pytest.importorskip("PIL.Image")
@@ -87,3 +88,13 @@ def test_what_is_no_map_is_answered(tmp_path: Path) -> None:
             read_map(item)
     with pytest.raises(OptionError, match=r"scale must be finite and not 0, .* got 0 and 0\.0"):
         MapFormat(scale=0)
+
+
+def test_a_part_of_a_map_keeps_its_numbers(tmp_path: Path) -> None:
+    Image.fromarray(DEPTH).save(tmp_path / "depth.png")
+    values, known = read_map(PicturePart(tmp_path / "depth.png", size=(1, 1)), MapFormat(unknown=(0,)))
+    assert (values.tolist(), known.tolist()) == ([[[1500]]], [[True]])
+    four = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    Image.fromarray(four).save(tmp_path / "four.png")
+    values, _ = read_map(PicturePart(tmp_path / "four.png", channels=(3,)))
+    np.testing.assert_array_equal(values, four[None, ..., 3])

@@ -27,14 +27,12 @@ _KINDS = (
     "ignore",
 )
 _NAMES = (
-    *("target", "labels", "text", "tabular", "image", "map", "audio", "array"),
-    *("id_column", "split_column", "group_column"),
+    *("target", "text", "tabular", "image", "map", "audio", "array"),
+    *("labels", "id_column", "split_column", "group_column"),
 )
 _OPTIONS = (
     click.option("--target", help="Column to predict, or key of labels.csv."),
-    click.option(
-        "--labels", metavar="FILE", help="What labels of pixels are called, of a target of maps of them."
-    ),
+    click.option("--labels", metavar="FILE", help="What labels in maps are called: label,name per line."),
     click.option("--text", multiple=True, metavar="[NAME=]COL", help="A text column: one modality each."),
     click.option(
         "--tabular",

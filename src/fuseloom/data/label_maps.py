@@ -48,6 +48,8 @@ class LabelFormat:
     """Numbers that mean that a pixel does not count."""
     palette: tuple[tuple[Colour, int], ...] = ()
     """Red, green and blue with the number that they stand for, of pictures in colours."""
+    channel: int | None = None
+    """Which number is the label, from 0, of files with several per pixel; by default there must be one."""
 
     def __post_init__(self) -> None:
         if len(self.names) > IGNORED:
@@ -69,7 +71,7 @@ class LabelFormat:
         """Restore from `state`."""
         palette = tuple(((red, green, blue), number) for (red, green, blue), number in state["palette"])
         plain = {name: tuple(state[name]) for name in ("names", "numbers", "ignored")}
-        return cls(palette=palette, **plain)
+        return cls(palette=palette, channel=state.get("channel"), **plain)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,19 +123,39 @@ def read_labels(item: Any, form: LabelFormat = LabelFormat()) -> NDArray[np.uint
         [[255, 1], [0, 0]]
     """
     colours = _colours(item) if form.palette else None
-    numbers = map_numbers(item, by_number=True)[..., 0] if colours is None else _of_palette(colours, form)
+    numbers = (
+        map_numbers(item, by_number=True, channel=form.channel)[..., 0]
+        if colours is None
+        else _of_palette(colours, form)
+    )
     known = form.numbers if form.numbers else range(len(form.names) if form.names else IGNORED)
-    ignored = np.isin(numbers, form.ignored)
-    order = np.argsort(known)
-    steps = np.asarray(known, dtype=np.float64)[order]
-    places = np.searchsorted(steps, numbers).clip(max=len(steps) - 1)
-    right = steps[places] == numbers
-    if (wrong := numbers[~(right | ignored)]).size:
+    look_up = _in_bytes if numbers.dtype == np.uint8 else _in_numbers
+    labels = look_up(numbers, known, form.ignored)
+    if (wrong := numbers[labels < 0]).size:
         raise DataError(
             f"labels must be {_said(known)}, or one of {list(form.ignored)} for pixels that do not count, "
             f"got {wrong[0]:g} in {wrong.size} of {numbers.size} pixels"
         )
-    return np.where(ignored, IGNORED, order[places]).astype(np.uint8)
+    return labels.astype(np.uint8)
+
+
+def _in_bytes(numbers: NDArray[Any], known: Sequence[int], ignored: Sequence[int]) -> NDArray[np.int16]:
+    """Labels of numbers of a byte, which most files have, by a table; -1 where a number is none."""
+    table = np.full(256, -1, dtype=np.int16)
+    for label, number in [*enumerate(known), *((IGNORED, number) for number in ignored)]:
+        if 0 <= number < len(table):
+            table[number] = label
+    labels: NDArray[np.int16] = table[numbers]
+    return labels
+
+
+def _in_numbers(numbers: NDArray[Any], known: Sequence[int], ignored: Sequence[int]) -> NDArray[np.int16]:
+    """The same of any numbers."""
+    order = np.argsort(known)
+    steps = np.asarray(known, dtype=np.float64)[order]
+    places = np.searchsorted(steps, numbers.astype(np.float64)).clip(max=len(steps) - 1)
+    labels = np.where(steps[places] == numbers, order[places], -1)
+    return np.where(np.isin(numbers, ignored), IGNORED, labels).astype(np.int16)
 
 
 def read_label_format(path: Path | str) -> LabelFormat:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fuseloom.data.media import check_pixels, open_item, reason_of
+from fuseloom.data.media import PicturePart, check_pixels, open_item, reason_of
 from fuseloom.errors import DataError, MissingExtraError, OptionError
 
 __all__ = ["MapFormat", "map_numbers", "map_picture", "read_map"]
@@ -39,8 +39,8 @@ def read_map(item: Any, form: MapFormat = MapFormat()) -> tuple[NDArray[np.float
     """Numbers ``[C, H, W]`` of a map, zero where nothing is known, and where something is ``[H, W]``.
 
     Args:
-        item: A path or bytes of a picture of 8, 16 or 32 bits, or of floats; a ``.npy`` file; or an array
-            ``[H, W]`` or ``[H, W, C]``.
+        item: A path or bytes of a picture of 8, 16 or 32 bits, or of floats, or a part of one; a ``.npy``
+            file; or an array ``[H, W]`` or ``[H, W, C]``.
         form: What the numbers in it mean.
 
     Raises:
@@ -54,33 +54,42 @@ def read_map(item: Any, form: MapFormat = MapFormat()) -> tuple[NDArray[np.float
         >>> values[0].tolist(), known.tolist()
         ([[0.0, 1.5], [2.0, 0.0]], [[False, True], [True, False]])
     """
-    numbers = map_numbers(item)
+    numbers = map_numbers(item).astype(np.float64)
     told = np.isfinite(numbers) & ~np.isin(numbers, form.unknown)
     known: NDArray[np.bool_] = np.logical_and.reduce(told, axis=-1)
     values = np.where(known[..., None], numbers, 0) * form.scale + form.offset
     return np.where(known, values.transpose(2, 0, 1), 0).astype(np.float32), known
 
 
-def map_numbers(item: Any, *, by_number: bool = False) -> NDArray[np.float64]:
-    """The numbers in a map ``[H, W, C]``; of a picture with a palette those of its colours, if asked for.
+def map_numbers(item: Any, *, by_number: bool = False, channel: int | None = None) -> NDArray[Any]:
+    """The numbers in a map ``[H, W, C]``, as they are stored; of a palette those of its colours, if asked.
+
+    Args:
+        item: As of `read_map`.
+        by_number: Whether a palette's numbers are asked for, and one per pixel.
+        channel: Which of several is that one.
 
     Raises:
-        DataError: as of `read_map`; or several numbers per pixel, if asked for those of a palette.
+        DataError: as of `read_map`; or several numbers per pixel, if asked for one.
     """
     found = item if isinstance(item, np.ndarray) else _read(item, by_number=by_number)
     if found.ndim not in (2, 3) or 0 in found.shape or found.dtype.kind not in "buif":
         raise DataError(
             f"a map must be numbers [H, W] or [H, W, C], got {found.dtype} of shape {found.shape}"
         )
+    if channel is not None and found.ndim == 3 and found.shape[2] > channel:
+        found = found[..., channel]
     if by_number and found.ndim == 3 and found.shape[2] != 1:
         raise DataError(
             f"labels must have one number per pixel, got {found.shape[2]}. If colours stand for labels, say "
             "which: give a palette"
         )
-    return np.atleast_3d(found).astype(np.float64)
+    return np.atleast_3d(found)
 
 
 def _read(item: Any, *, by_number: bool) -> NDArray[Any]:
+    if isinstance(item, PicturePart):
+        return item.cut(_read(item.path, by_number=by_number))
     if isinstance(item, Path) and item.suffix.lower() == ".npy":
         try:
             return np.asarray(np.load(item, allow_pickle=False))

@@ -1,7 +1,7 @@
 """Which columns and arrays become which modalities: what a person said, and what is inferred."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import cast, get_args
 
@@ -177,9 +177,10 @@ def _target_kind(source: Source, options: ReadOptions, target: str) -> TargetKin
 
 
 def _label_format(source: Source, options: ReadOptions) -> LabelFormat:
-    if options.labels is not None:
-        return read_label_format(options.labels)
-    return LabelFormat() if source.label_format is None else source.label_format
+    form = LabelFormat() if source.label_format is None else source.label_format
+    return (
+        form if options.labels is None else replace(read_label_format(options.labels), channel=form.channel)
+    )
 
 
 def _fold_columns(source: Source, options: ReadOptions) -> tuple[str, ...]:
