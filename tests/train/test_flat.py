@@ -103,6 +103,8 @@ NORM = {"encoder.norm.weight", "encoder.norm.bias"}
         ({"encoder": "all"}, NORM | {"encoder.convolution.bias", "encoder.convolution.weight"}),
         ({"encoder": "all", "encoder.convolution": "none"}, NORM),
         ({"": "norms", "encoder": "none"}, {"head.norm.weight", "head.norm.bias"}),
+        ({"*": "all", "*.norm": "none"}, {"encoder.convolution.weight", "encoder.convolution.bias"}),
+        ({"*.norm": "norms", "head.norm": "none"}, NORM),
     ],
 )
 def test_weight_decay_leaves_alone_what_is_said_of_the_innermost_part(no_decay, wanted):

@@ -81,8 +81,9 @@ class FitConfig:
     weight_decay: float = 0.01
     """Of AdamW."""
     no_decay: Mapping[str, NoDecay] = field(default_factory=dict)
-    """Part of the model -> what in it weight decay leaves alone, such as ``norms``, as `flat_parameters` has
-    it; the innermost part that is named says it."""
+    """Part of the model, where ``*`` stands for anything -> what in it weight decay leaves alone: ``norms``,
+    ``vectors`` (norms, biases and whatever else has one axis), ``all`` or ``none``; the innermost part that
+    is named says it."""
     batch_size: int | None = None
     """Rows per step; by default a sixth of the training rows, at least 32 and at most 512."""
     max_epochs: int = 100

@@ -1,5 +1,6 @@
 """All trainable parameters of a model as one tensor, so that a step costs one operation, not one for each."""
 
+import fnmatch
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ def parameter_shares(
     Args:
         model: Whose.
         rates: Dotted name of a module inside, or inside what a remedy cares for -> a factor, which holds for
-            all that is in it and in no other that is named.
+            all that is in it and in no other that is named. In a name ``*`` stands for anything; where
+            several fit a module, the last does.
         no_decay: Likewise -> what in it weight decay leaves alone; norms are modules whose class is named so.
 
     Raises:
@@ -92,7 +94,9 @@ def parameter_shares(
     inside = fusion_inside(model)
     factors = _innermost(inside, rates or {}, option="rates")
     kept = _innermost(inside, no_decay or {}, option="no_decay")
-    of_norms = {id(own) for module in inside.modules() if _is_norm(module) for own in module.parameters(False)}
+    of_norms = {
+        id(own) for module in inside.modules() if _is_norm(module) for own in module.parameters(False)
+    }
     left_alone: Mapping[NoDecay, Callable[[nn.Parameter], bool]] = {
         "all": lambda parameter: True,
         "none": lambda parameter: False,
@@ -112,12 +116,14 @@ def _innermost(model: nn.Module, said: Mapping[str, _Said], *, option: str) -> d
     """What is said of each parameter, by its identity: that of the innermost module that is named."""
     found: dict[int, _Said] = {}
     modules = dict(model.named_modules())
-    for name in sorted(said):  # so that what is inside comes behind what it is in
-        if name not in modules:
+    for name in said:
+        if name not in modules and not fnmatch.filter(modules, name):
             raise OptionError(
                 f"{option} must name parts of the model, got {name!r}.{did_you_mean(name, modules)}"
             )
-        found.update((id(parameter), said[name]) for parameter in modules[name].parameters())
+    for place, module in modules.items() if said else ():  # what is inside comes behind what it is in
+        names = [place] if place in said else [name for name in said if fnmatch.fnmatchcase(place, name)]
+        found.update((id(own), said[name]) for name in names[-1:] for own in module.parameters())
     return found
 
 
