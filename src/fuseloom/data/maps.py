@@ -70,6 +70,7 @@ def read_labels(
     num_labels: int,
     *,
     ignored: Sequence[int] = (IGNORED,),
+    first: int = 0,
     palette: Mapping[tuple[int, int, int], int] | None = None,
 ) -> NDArray[np.uint8]:
     """Labels ``[H, W]`` of the pixels of a scene; ``IGNORED`` for those that do not count.
@@ -78,6 +79,7 @@ def read_labels(
         item: As of `read_map`, of whole numbers; a picture with a palette is read by its numbers.
         num_labels: How many labels there are, at most 255; they are counted from 0.
         ignored: Numbers that mean that a pixel does not count.
+        first: The number of the first label; 1 in DeLiVER, where 0 does not count.
         palette: Colour -> label, for pictures that show labels in colours.
 
     Raises:
@@ -94,14 +96,16 @@ def read_labels(
         numbers = _of_palette(_colours(item), palette)
     else:
         numbers = _numbers(item, by_number=True)[..., 0]
-    labels = np.where(np.isin(numbers, ignored), IGNORED, numbers)
-    wrong = labels[(labels != IGNORED) & ((labels < 0) | (labels >= num_labels) | (labels % 1 != 0))]
+    counted = ~np.isin(numbers, (*ignored, IGNORED))
+    labels = numbers - first
+    wrong = numbers[counted & ((labels < 0) | (labels >= num_labels) | (labels % 1 != 0))]
     if wrong.size:
         raise DataError(
-            f"labels must be whole numbers from 0 to {num_labels - 1}, or one of {list(ignored)} for pixels "
-            f"that do not count, got {wrong[0]:g} in {wrong.size} of {labels.size} pixels"
+            f"labels must be whole numbers from {first} to {first + num_labels - 1}, or one of "
+            f"{list(ignored)} for pixels that do not count, got {wrong[0]:g} in {wrong.size} of "
+            f"{labels.size} pixels"
         )
-    return labels.astype(np.uint8)
+    return np.where(counted, labels, IGNORED).astype(np.uint8)
 
 
 def _numbers(item: Any, *, by_number: bool = False) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.train.remedies import fusion_inside

@@ -25,7 +25,7 @@ _FALLS: Mapping[str, Callable[[float, float], float]] = {
 }
 
 
-def rate_share(  # noqa: PLR0913  one option per choice
+def rate_share(
     step: int,
     *,
     steps: int,
