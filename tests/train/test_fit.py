@@ -229,6 +229,13 @@ def test_the_learning_rate_of_each_step_follows_the_schedule(monkeypatch):
     assert steps_of(monkeypatch, config) == pytest.approx([0.1 * share for share in shares])
 
 
+def test_a_warm_up_may_begin_anywhere_and_take_a_part_of_the_fall(monkeypatch):
+    config = FitConfig(lr=0.1, max_epochs=2, batch_size=10, schedule="poly", power=2.0, warmup=0.25)
+    shares = [0.2, 0.6] + [((8 - step) / 8) ** 2 for step in range(2, 8)]
+    found = steps_of(monkeypatch, replace(config, warmup_from=0.2, fall_from="start"))
+    assert found == pytest.approx([0.1 * share for share in shares])
+
+
 def test_a_run_planned_for_longer_begins_as_the_longer_one(monkeypatch):
     long = FitConfig(lr=0.1, max_epochs=4, batch_size=10, schedule="cosine", warmup=0.1)
     short = replace(long, max_epochs=2, planned_epochs=4)
@@ -249,7 +256,7 @@ def test_steps_grow_with_the_rows(rows, size):
     assert FitConfig(batch_size=7).rows_per_step(rows) == 7
 
 
-@pytest.mark.parametrize("option", ["lr", "batch_size", "max_epochs", "patience"])
+@pytest.mark.parametrize("option", ["lr", "batch_size", "max_epochs", "patience", "power"])
 def test_settings_must_be_positive(option):
     with pytest.raises(OptionError, match=f"{option} must be positive, got 0"):
         FitConfig(**{option: 0})
@@ -261,12 +268,15 @@ def test_settings_must_be_positive(option):
         ("class_weight", "equal", r"class_weight must be 'none' or 'balanced', got 'equal'"),
         ("modality_dropout", 1.0, r"modality_dropout must be in \[0, 1\), got 1\.0"),
         ("modality_dropout", -0.1, r"modality_dropout must be in \[0, 1\), got -0\.1"),
-        ("schedule", "step", r"schedule must be 'constant', 'cosine' or 'linear', got 'step'"),
+        ("schedule", "step", r"schedule must be 'constant', 'cosine', 'linear' or 'poly', got 'step'"),
         ("select", "score", r"select must be 'loss' or 'metric', got 'score'"),
         ("warmup", 1.5, r"warmup must be in \[0, 1\], got 1\.5"),
         ("clip_norm", -1.0, r"clip_norm must not be negative, got -1\.0"),
         ("clip_norm", float("nan"), r"clip_norm must not be negative, got nan"),
+        ("warmup_from", -0.1, r"warmup_from must be in \[0, 1\], got -0\.1"),
+        ("fall_from", "end", r"fall_from must be 'peak' or 'start', got 'end'"),
         ("rates", {"head": 0}, "rates must be positive, got 0 for 'head'"),
+        ("no_decay", {"head": "norm"}, r"no_decay must be one of \['all', .*\], got 'norm' for 'head'"),
         ("planned_epochs", 99, r"planned_epochs must be max_epochs, 100, or more, got 99"),
     ],
 )

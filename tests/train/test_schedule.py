@@ -31,10 +31,26 @@ def test_a_cosine_falls_along_half_a_wave_behind_the_warm_up():
     assert rates(6, schedule="cosine", warmup=1 / 3) == pytest.approx(wanted)
 
 
+def test_a_power_of_what_is_left_stays_where_the_last_step_was():
+    wanted = [((5 - step) / 5) ** 0.9 for step in range(5)]
+    assert rates(5, schedule="poly") == pytest.approx(wanted)
+    assert rate_share(50, steps=5, schedule="poly") == pytest.approx(wanted[-1])
+
+
+def test_a_warm_up_from_a_share_reaches_the_peak_behind_its_last_step():
+    assert rates(6, warmup=0.5, warmup_from=0.1) == pytest.approx([0.1, 0.4, 0.7, 1.0, 1.0, 1.0])
+
+
+def test_a_fall_may_be_counted_from_the_first_step():
+    found = rates(4, schedule="linear", warmup=0.5, warmup_from=0.0, fall_from="start")
+    assert found == pytest.approx([0.0, 0.5, 0.5, 0.25])
+    assert rates(4, schedule="cosine", fall_from="start") == rates(4, schedule="cosine")
+
+
 @given(
     steps=st.integers(1, 200),
     warmup=st.floats(0, 1),
-    schedule=st.sampled_from(["constant", "cosine", "linear"]),
+    schedule=st.sampled_from(["constant", "cosine", "linear", "poly"]),
 )
 def test_a_rate_is_positive_rises_once_falls_once_and_reaches_its_peak(steps, warmup, schedule):
     shares = rates(steps, schedule=schedule, warmup=warmup)

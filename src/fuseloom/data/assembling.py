@@ -297,7 +297,7 @@ def _split(source: Source, column: str, problems: Problems) -> NDArray[np.str_]:
     words = as_strings(source.column(column, role="split_column"))
     split = [SPLIT_WORDS.get(str(word).lower(), "") for word in words]
     for row, word in enumerate(words):
-        if str(word).lower() not in SPLIT_WORDS:
+        if word is None or word.lower() not in SPLIT_WORDS:
             problems.setdefault(row, f"split must be train, valid or test, got {_shown(words[row])}")
     return np.array(split)
 

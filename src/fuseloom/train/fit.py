@@ -20,10 +20,10 @@ from fuseloom.models.dense_systems import DensePredictor
 from fuseloom.part import Staged
 from fuseloom.tasks import Task
 from fuseloom.train.augmentation import Augmentation
-from fuseloom.train.flat import flat_parameters
+from fuseloom.train.flat import NoDecay, Share, flat_parameters
 from fuseloom.train.generators import undisturbed
 from fuseloom.train.remedies import Course, Remedied, Remedy
-from fuseloom.train.schedule import Schedule, scheduled
+from fuseloom.train.schedule import FallFrom, Schedule, scheduled
 from fuseloom.train.state import FitState, Progress, joined
 from fuseloom.train.step import apply_model, training_step
 from fuseloom.types import Batch, Selection
@@ -65,8 +65,15 @@ class FitConfig:
     """Part of the model, such as ``head`` or ``encoders.image`` -> by what the rate is multiplied there."""
     schedule: Schedule = "constant"
     """What the learning rate does after the warm-up, step by step to the last epoch: stays, or falls to 0."""
+    power: float = 0.9
+    """Of the schedule ``poly``: with 1 it is a line, with less the rate stays high for longer."""
+    fall_from: FallFrom = "peak"
+    """Where a fall is counted from: the end of the warm-up, or the first step."""
     warmup: float = 0.0
     """Share of the planned steps over which the learning rate rises to its peak."""
+    warmup_from: float | None = None
+    """Share of the peak that the warm-up begins with; by default it rises by even steps from 0, which is no
+    step's rate."""
     planned_epochs: int | None = None
     """Passes that the schedule is planned over, where a longer run is to go on from this one; by default
     ``max_epochs``."""
@@ -74,6 +81,10 @@ class FitConfig:
     """Norm that the gradients of a step are scaled down to; 0 leaves them as they are."""
     weight_decay: float = 0.01
     """Of AdamW."""
+    no_decay: Mapping[str, NoDecay] = field(default_factory=dict)
+    """Part of the model, where ``*`` stands for anything -> what in it weight decay leaves alone: ``norms``,
+    ``vectors`` (norms, biases and whatever else has one axis), ``all`` or ``none``; the innermost part that
+    is named says it."""
     batch_size: int | None = None
     """Rows per step; by default a sixth of the training rows, at least 32 and at most 512."""
     max_epochs: int = 100
@@ -104,6 +115,11 @@ class FitConfig:
         _check_numbers(self)
         if low := [f"{rate} for {part!r}" for part, rate in self.rates.items() if not rate > 0]:
             raise OptionError(f"rates must be positive, got {low[0]}.")
+        for part, what in self.no_decay.items():
+            if what not in get_args(NoDecay):
+                raise OptionError(
+                    f"no_decay must be one of {sorted(get_args(NoDecay))}, got {what!r} for {part!r}."
+                )
         if self.planned_epochs is not None and self.planned_epochs < self.max_epochs:
             raise OptionError(
                 f"planned_epochs must be max_epochs, {self.max_epochs}, or more, got {self.planned_epochs}."
@@ -118,6 +134,7 @@ _AT_ONCE = 2**23
 """Numbers of inputs of the rows that are predicted at once: pictures of 1024 x 1024 pixels two by two."""
 _CHOICES = {
     "class_weight": get_args(ClassWeight),
+    "fall_from": get_args(FallFrom),
     "schedule": get_args(Schedule),
     "select": get_args(Select),
 }
@@ -126,12 +143,13 @@ _CHOICES = {
 def _check_numbers(config: FitConfig) -> None:
     if not 0 <= config.modality_dropout < 1:
         raise OptionError(f"modality_dropout must be in [0, 1), got {config.modality_dropout}.")
-    if not 0 <= config.warmup <= 1:
-        raise OptionError(f"warmup must be in [0, 1], got {config.warmup}.")
+    for name in ("warmup", "warmup_from"):
+        if (value := getattr(config, name)) is not None and not 0 <= value <= 1:
+            raise OptionError(f"{name} must be in [0, 1], got {value}.")
     for name in ("weight_decay", "clip_norm"):
         if not (value := getattr(config, name)) >= 0:
             raise OptionError(f"{name} must not be negative, got {value}.")
-    for name in ("lr", "max_epochs", "patience", "batch_size"):
+    for name in ("lr", "max_epochs", "patience", "batch_size", "power"):
         if (value := getattr(config, name)) is not None and not value > 0:
             raise OptionError(f"{name} must be positive, got {value}.")
 
@@ -274,7 +292,7 @@ def _descend(
 ) -> Progress:
     """Train what requires a gradient until patience ends."""
     progress, best_weights = Progress(), _copy(model)
-    with flat_parameters(model, config.rates) as parameters:
+    with flat_parameters(model, config.rates, config.no_decay) as parameters:
         optimizer = make_optimizer(parameters, config)
         if state is not None and state.is_file():
             progress, best_weights = _restore(FitState.load(state), model, optimizer)
@@ -321,7 +339,7 @@ def _in_care(
 
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter] | Mapping[nn.Parameter, float],
+    parameters: Iterable[nn.Parameter] | Mapping[nn.Parameter, Share],
     config: FitConfig,
     *,
     fused: bool = True,
@@ -329,14 +347,18 @@ def make_optimizer(
     """AdamW as the run's settings say.
 
     Args:
-        parameters: What it changes; or that -> by what the learning rate is multiplied.
+        parameters: What it changes; or that -> what it has of learning rate and weight decay.
         config: The run's settings.
         fused: Whether it may be torch's fused one.
     """
-    factors = parameters if isinstance(parameters, Mapping) else dict.fromkeys(parameters, 1.0)
+    shares = parameters if isinstance(parameters, Mapping) else dict.fromkeys(parameters, Share())
     groups = [
-        {"params": [one for one, own in factors.items() if own == factor], "lr": factor * config.lr}
-        for factor in dict.fromkeys(factors.values())
+        {
+            "params": [one for one, own in shares.items() if own == share],
+            "lr": share.rate * config.lr,
+            "weight_decay": config.weight_decay if share.decays else 0.0,
+        }
+        for share in dict.fromkeys(shares.values())
     ]
     return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
@@ -351,7 +373,10 @@ def make_schedule(
         optimizer,
         steps=steps * planned,
         schedule=config.schedule,
+        power=config.power,
+        fall_from=config.fall_from,
         warmup=config.warmup,
+        warmup_from=config.warmup_from,
         done=steps * epochs_done,
     )
 

@@ -78,7 +78,9 @@ class FitModule(LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """The optimiser of `fit`, over parameters laid end to end until the run ends, and its schedule."""
-        parameters = self._flat.enter_context(flat_parameters(self.model, self.config.rates))
+        config = self.config
+        flat = flat_parameters(self.model, config.rates, config.no_decay)
+        parameters = self._flat.enter_context(flat)
         optimizer = make_optimizer(parameters, self.config, fused=self.fused)
         schedule = make_schedule(optimizer, self.config, len(self.train_rows))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
