@@ -64,13 +64,12 @@ def _model(name: str) -> tuple[DenseModel, _ToOfficial]:
                 lambda state: official_geminifusion_deliver(state, names),
             )
         backbone, _, size = size.partition("_")
-        build: Callable[..., DenseModel] = _BUILDS[backbone]
         official = _OFFICIAL[backbone]
-        model = build(channels, int(last), size=size, weighting="frozen", faithful=True)
+        model = _BUILDS[backbone](channels, int(last), size=size, weighting="frozen", faithful=True)
         return model, lambda state: official(state, names)
 
 
-_BUILDS = {"mit": geminifusion_mit, "swin": geminifusion_swin}
+_BUILDS: Mapping[str, Callable[..., DenseModel]] = {"mit": geminifusion_mit, "swin": geminifusion_swin}
 _OFFICIAL = {"mit": official_geminifusion_mit, "swin": official_geminifusion_swin}
 
 
