@@ -104,7 +104,7 @@ def list_sets() -> list[str]:
 
     Example:
         >>> list_sets()[:3]
-        ['av-digits', 'crema-d', 'digits']
+        ['av-digits', 'crema-d', 'deliver']
     """
     return sorted({*EMBEDDED, *_IN_FOLDERS})
 
