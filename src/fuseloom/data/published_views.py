@@ -102,7 +102,7 @@ def scaled_size(size: Sequence[int], target: Sequence[int], ratio: float) -> tup
     return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
 
 
-def scaled_crop(  # noqa: PLR0913  what was drawn, and one option per choice
+def scaled_crop(
     value: Tensor,
     target: Sequence[int],
     *,
@@ -130,9 +130,7 @@ def scaled_crop(  # noqa: PLR0913  what was drawn, and one option per choice
         >>> scaled_crop(labels, (2, 2), ratio=1.0, corner=(1, 0), labels=True, fill=255).tolist()
         [[[3, 4], [255, 255]]]
     """
-    whole = resized(
-        value, scaled_size(value.shape[-2:], target, ratio), labels=labels, antialias=antialias
-    )
+    whole = resized(value, scaled_size(value.shape[-2:], target, ratio), labels=labels, antialias=antialias)
     rows, columns = target
     part = whole[..., corner[0] : corner[0] + rows, corner[1] : corner[1] + columns]
     beyond = (0, columns - part.shape[-1], 0, rows - part.shape[-2])

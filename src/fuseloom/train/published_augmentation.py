@@ -58,7 +58,7 @@ class GeminiFusionScene:
         (True, None, False)
     """
 
-    def __init__(  # noqa: PLR0913  one option per choice
+    def __init__(
         self,
         size: Sequence[int],
         *,

@@ -1,7 +1,7 @@
 """Runners of how published dense systems prepare pictures, maps and labels of a scene."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -38,11 +38,11 @@ def _main(given: Given) -> dict[str, Tensor]:
     drawn = _drawn(given, labels.shape[-2:])
     for name, antialias in _ANTIALIAS.items():
         whole = [enlarged_to_multiple(own, min(size), antialias=antialias) for own in (colours, depth)]
-        found |= _views(f"val_{name}", *whole, enlarged_to_multiple(labels, min(size), labels=True))
+        found |= _views(f"val_{name}", [*whole, enlarged_to_multiple(labels, min(size), labels=True)])
         change = GeminiFusionScene(size, antialias=antialias)
         # What is added to the labels is zero, which does not count once one is taken off again.
         *parts, shifted = change.apply([colours, depth, labels + 1], [True, True, False], drawn)
-        found |= _views(f"flip_crop_{name}", *parts, shifted - 1)
+        found |= _views(f"flip_crop_{name}", [*parts, shifted - 1])
     factors = given.option("jitter")
     return found | {
         "output.blur.rgb": blurred(colours),
@@ -51,7 +51,7 @@ def _main(given: Given) -> dict[str, Tensor]:
     }
 
 
-def _drawn(given: Given, size: tuple[int, int]) -> SceneDraw:
+def _drawn(given: Given, size: Sequence[int]) -> SceneDraw:
     """As the authors draw: a number for the flip, the ratio, and the corner."""
     draw = random.Random(given.option("seed") + 1)  # the standard library's, as theirs
     draw.random()
@@ -61,7 +61,8 @@ def _drawn(given: Given, size: tuple[int, int]) -> SceneDraw:
     return SceneDraw(flip=True, ratio=ratio, corner=corner)
 
 
-def _views(name: str, colours: Tensor, depth: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def _views(name: str, parts: Sequence[Tensor]) -> dict[str, Tensor]:
+    colours, depth, labels = parts
     return {
         f"output.{name}.rgb": _as_colours(colours),
         f"output.{name}.depth": standardised_bytes(depth),
