@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fuseloom.errors import MissingExtraError, OptionError, did_you_mean
+from fuseloom.train.published_augmentation import GeminiFusionScene
 from fuseloom.types import Batch
 
 __all__ = ["Augmentation"]
@@ -18,6 +19,8 @@ _JOINT, _ALL = "+", "*"
 """Between modalities that change together, and what stands for all that have pixels."""
 _MAPS = 3
 """Axes of maps of labels."""
+_OWN: Mapping[str, type] = {"GeminiFusionScene": GeminiFusionScene}
+"""Name -> what torchvision does not have; it takes the parts of a scene as torchvision's transforms do."""
 
 
 class Augmentation:
@@ -31,8 +34,8 @@ class Augmentation:
 
     Args:
         settings: Modality of pictures or maps, several with ``+`` between them, or ``*`` for all that there
-            are -> name of a transform of ``torchvision.transforms.v2`` -> its options; transforms are done
-            in their order.
+            are -> name of a transform of ``torchvision.transforms.v2``, or ``GeminiFusionScene`` -> its
+            options; transforms are done in their order.
 
     Raises:
         MissingExtraError: torchvision is not installed.
@@ -116,7 +119,7 @@ def _sequence(wanted: Mapping[str, Any]) -> _Transform:
         from torchvision.transforms import v2
     except ImportError:
         raise MissingExtraError("augment needs torchvision. Run: pip install 'fuseloom[vision]'") from None
-    known = {
+    known: dict[str, Any] = {**_OWN} | {
         name: kind
         for name, kind in vars(v2).items()
         if isinstance(kind, type) and issubclass(kind, v2.Transform) and kind is not v2.Transform
@@ -128,13 +131,22 @@ def _sequence(wanted: Mapping[str, Any]) -> _Transform:
                 f"augment must name transforms of torchvision, got {name!r}.{did_you_mean(name, known)}"
             )
         try:
-            built.append(known[name](**(options or {})))
+            built.append(known[name](**_filled(options or {})))
         except (TypeError, ValueError) as error:
             raise OptionError(
                 f"augment must give {name} the options it takes, got {options}: {error}."
             ) from None
     composed: _Transform = v2.Compose(built)
     return composed
+
+
+def _filled(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with a ``fill`` of pictures alone: in maps and labels a shade of grey would be a number."""
+    from torchvision.tv_tensors import Image
+
+    if "fill" not in options:
+        return dict(options)
+    return {**options, "fill": {Image: options["fill"], "others": 0}}
 
 
 def _seen(batch: Batch, name: str) -> Tensor:

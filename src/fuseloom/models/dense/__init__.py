@@ -27,6 +27,7 @@ from fuseloom.models.dense.mit import MIT_SIZES, MitSize, MitStreams
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel, StreamDecoder
 from fuseloom.models.dense.placed import Placed
+from fuseloom.models.dense.stage_gate import StageGate, convert_dynmm_gate
 from fuseloom.models.dense.stream_encoder import StreamEncoder, run_shared
 from fuseloom.models.dense.swin import SWIN_SIZES, SwinSize, SwinStreams
 from fuseloom.models.dense.swin_names import expand_swin
@@ -58,6 +59,7 @@ __all__ = [
     "MitStreams",
     "PatchDiscriminator",
     "Placed",
+    "StageGate",
     "StreamDecoder",
     "StreamEncoder",
     "SwinSize",
@@ -67,6 +69,7 @@ __all__ = [
     "convert_cen_discriminator",
     "convert_cen_refinenet",
     "convert_cen_translation",
+    "convert_dynmm_gate",
     "convert_geminifusion_deliver",
     "convert_geminifusion_mit",
     "convert_geminifusion_swin",

@@ -39,12 +39,12 @@ def _main(given: Given) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     drawn = _drawn(given, labels.shape[-2:])
     for name, antialias in _ANTIALIAS.items():
-        seen, deep = (enlarged_to_multiple(own, min(size), antialias=antialias) for own in (colours, depth))
-        found |= _views(f"val_{name}", seen, deep, enlarged_to_multiple(labels, min(size), labels=True))
+        whole = [enlarged_to_multiple(own, min(size), antialias=antialias) for own in (colours, depth)]
+        found |= _views(f"val_{name}", [*whole, enlarged_to_multiple(labels, min(size), labels=True)])
         change = GeminiFusionScene(size, antialias=antialias)
         # What is added to the labels is zero, which does not count once one is taken off again.
-        seen, deep, shifted = change.apply([colours, depth, labels + 1], [True, True, False], drawn)
-        found |= _views(f"flip_crop_{name}", seen, deep, shifted - 1)
+        *parts, shifted = change.apply([colours, depth, labels + 1], [True, True, False], drawn)
+        found |= _views(f"flip_crop_{name}", [*parts, shifted - 1])
     factors = given.option("jitter")
     return found | {
         "output.blur.rgb": blurred(colours),
@@ -63,7 +63,8 @@ def _drawn(given: Given, size: Sequence[int]) -> SceneDraw:
     return SceneDraw(flip=True, ratio=ratio, corner=corner)
 
 
-def _views(name: str, colours: Tensor, depth: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def _views(name: str, parts: Sequence[Tensor]) -> dict[str, Tensor]:
+    colours, depth, labels = parts
     return {
         f"output.{name}.rgb": _as_colours(colours),
         f"output.{name}.depth": standardised_bytes(depth),

@@ -110,7 +110,7 @@ def _steps(given: Given) -> dict[str, Tensor]:
         for step in range(3):
             found = _losses(model, given, f"step{step}.")
             optimizer.zero_grad(set_to_none=False)
-            torch.autograd.backward(found.sum())
+            found.sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             losses.append(found.detach().sum())

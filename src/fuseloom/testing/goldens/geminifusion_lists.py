@@ -64,13 +64,11 @@ def _model(name: str) -> tuple[DenseModel, _ToOfficial]:
                 lambda state: official_geminifusion_deliver(state, names),
             )
         backbone, _, size = size.partition("_")
-        official = _OFFICIAL[backbone]
-        model = _BUILDS[backbone](channels, int(last), size=size, weighting="frozen", faithful=True)
-        return model, lambda state: official(state, names)
-
-
-_BUILDS: Mapping[str, Callable[..., DenseModel]] = {"mit": geminifusion_mit, "swin": geminifusion_swin}
-_OFFICIAL = {"mit": official_geminifusion_mit, "swin": official_geminifusion_swin}
+        if backbone == "mit":
+            model = geminifusion_mit(channels, int(last), size=size, weighting="frozen", faithful=True)
+            return model, lambda state: official_geminifusion_mit(state, names)
+        model = geminifusion_swin(channels, int(last), size=size, weighting="frozen", faithful=True)
+        return model, lambda state: official_geminifusion_swin(state, names)
 
 
 def _shapes(model: DenseModel, official: _ToOfficial) -> dict[str, list[int]]:
@@ -106,7 +104,8 @@ def _groups(name: str, model: DenseModel, official: _ToOfficial) -> dict[str, in
         share = shares[value]
         place = 2 if share.rate > 1 else int(not share.decays)
         places[own] = torch.full((), float(place if value.requires_grad else -1)).expand(value.shape)
-    found = {own: int(value.max()) for own, value in official(places).items() if value.min() == value.max()}
+    joined = {own: (int(value.min()), int(value.max())) for own, value in official(places).items()}
+    found = {own: low for own, (low, high) in joined.items() if low == high}
     return {own: None if place < 0 else place for own, place in found.items()} | _of_unused(found)
 
 
