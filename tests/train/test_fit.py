@@ -12,7 +12,14 @@ from fuseloom.errors import OptionError
 from fuseloom.models import ModelConfig, build_model
 from fuseloom.tasks.classification import Classification
 from fuseloom.train import fit as fit_module
-from fuseloom.train.fit import FitConfig, exact_outputs, fit, one_thread, predict_outputs
+from fuseloom.train.fit import (
+    FitConfig,
+    exact_outputs,
+    fit,
+    make_optimizer,
+    one_thread,
+    predict_outputs,
+)
 from fuseloom.train.step import clip_gradients, training_loss, training_step
 
 TASK = Classification(["a", "b"])
@@ -365,3 +372,31 @@ def test_every_epoch_of_every_stage_is_looked_at():
         after_epoch=lambda model: stages.append(model.staged.stage),
     )
     assert stages == [0, 0, 0, 1, 1, 1]
+
+
+def test_gradient_descent_has_the_momentum_of_torch():
+    settings = FitConfig(optimizer="sgd", lr=0.1, weight_decay=0.0)
+    found = make_optimizer([nn.Parameter(torch.ones(2))], settings)
+    assert isinstance(found, torch.optim.SGD)
+    assert found.param_groups[0]["momentum"] == 0.9
+    with pytest.raises(OptionError, match="optimizer must be 'adamw' or 'sgd', got 'adam'"):
+        FitConfig(optimizer="adam")
+
+
+def test_gradient_descent_goes_on_where_it_stood(tmp_path):
+    rows = tuple(Batch(inputs={"x": torch.randn(64, 2)}, target=torch.arange(64) % 2) for _ in range(2))
+    settings = FitConfig(optimizer="sgd", lr=0.1, max_epochs=4, batch_size=16)
+
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, inputs, masks=None, *, trace=None):
+            return self.layer(inputs["x"])
+
+    task, state = Classification(["a", "b"]), tmp_path / "state"
+    whole, _ = fit(Linear, *rows, task, settings)
+    fit(Linear, *rows, task, replace(settings, max_epochs=2, planned_epochs=4), state=state)
+    parts, _ = fit(Linear, *rows, task, settings, state=state)
+    torch.testing.assert_close(parts.layer.weight, whole.layer.weight, rtol=0, atol=0)

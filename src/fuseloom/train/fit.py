@@ -1,4 +1,4 @@
-"""A small, plain training loop for data that fit in memory: AdamW, early stopping, nothing hidden."""
+"""A small, plain training loop for data that fit in memory: AdamW or SGD, early stopping, nothing hidden."""
 
 import copy
 import time
@@ -33,6 +33,7 @@ __all__ = [
     "ClassWeight",
     "FitConfig",
     "FitResult",
+    "Optimizer",
     "Select",
     "exact_outputs",
     "fit",
@@ -46,6 +47,7 @@ __all__ = [
     "weighted_task",
 ]
 
+Optimizer = Literal["adamw", "sgd"]
 ClassWeight = Literal["none", "balanced"]
 """``balanced``: the loss weighs each class alike, whatever its share of the training rows."""
 Select = Literal["loss", "metric"]
@@ -59,8 +61,10 @@ AfterEpoch = Callable[[nn.Module], object]
 class FitConfig:
     """What a training run depends on besides model and data."""
 
+    optimizer: Optimizer = "adamw"
+    """What changes the weights: AdamW, or gradient descent with a momentum of 0.9."""
     lr: float = 1e-3
-    """Learning rate of AdamW, at its peak."""
+    """Learning rate, at its peak."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Part of the model, such as ``head`` or ``encoders.image`` -> by what the rate is multiplied there."""
     schedule: Schedule = "constant"
@@ -80,7 +84,7 @@ class FitConfig:
     clip_norm: float = 1.0
     """Norm that the gradients of a step are scaled down to; 0 leaves them as they are."""
     weight_decay: float = 0.01
-    """Of AdamW."""
+    """Of AdamW; of gradient descent it is the classical one, added to the gradient."""
     no_decay: Mapping[str, NoDecay] = field(default_factory=dict)
     """Part of the model, where ``*`` stands for anything -> what in it weight decay leaves alone: ``norms``,
     ``vectors`` (norms, biases and whatever else has one axis), ``all`` or ``none``; the innermost part that
@@ -132,9 +136,11 @@ class FitConfig:
 
 _AT_ONCE = 2**23
 """Numbers of inputs of the rows that are predicted at once: pictures of 1024 x 1024 pixels two by two."""
+_MOMENTUM = 0.9
 _CHOICES = {
     "class_weight": get_args(ClassWeight),
     "fall_from": get_args(FallFrom),
+    "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
     "select": get_args(Select),
 }
@@ -344,7 +350,7 @@ def make_optimizer(
     *,
     fused: bool = True,
 ) -> torch.optim.Optimizer:
-    """AdamW as the run's settings say.
+    """AdamW, or gradient descent with momentum, as the run's settings say.
 
     Args:
         parameters: What it changes; or that -> what it has of learning rate and weight decay.
@@ -360,6 +366,8 @@ def make_optimizer(
         }
         for share in dict.fromkeys(shares.values())
     ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=_MOMENTUM, fused=fused)
     return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 

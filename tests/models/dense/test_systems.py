@@ -10,6 +10,7 @@ from fuseloom.models.dense_systems import DensePredictor, build_dense, named_den
 from fuseloom.registry import list_names, lookup
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.segmentation import Segmentation
+from fuseloom.train.recipe import list_recipes, read_recipe
 from fuseloom.types import Trace
 
 SIZE = {"dims": [8, 16], "depths": [1, 1], "num_heads": [1, 2], "reductions": [2, 1]}
@@ -157,3 +158,10 @@ def test_what_cannot_be_built_is_answered() -> None:
         build_dense(config("segformer", size={"dim": [8]}), TASK)
     with pytest.raises(OptionError, match=r"size must have dims and depths, got"):
         build_dense(config("segformer", size={"dims": [8]}), TASK)
+
+
+@pytest.mark.parametrize("name", [one for one in list_recipes() if one.partition("-")[0] in SMALL])
+def test_recipes_name_options_that_there_are(name: str) -> None:
+    recipe = read_recipe(name)
+    wanted = ModelConfig(encoders={}, fusion=recipe.model.fusion, options=recipe.model.options)
+    assert named_dense_system(wanted) is not None

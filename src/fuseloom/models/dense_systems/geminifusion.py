@@ -56,6 +56,8 @@ class GeminiFusionSystem(DenseSystem):
     head_dim: int = 256
     weighting: Weighting = "learned"
     drop_path: float = 0.1
+    fixed_statistics: bool = False
+    """Whether the head's norm keeps its statistics while it trains, as in the published runs."""
     checkpointing: bool = False
     """Whether blocks are evaluated again in the backward pass, for memory."""
 
@@ -73,6 +75,7 @@ class GeminiFusionSystem(DenseSystem):
             "weighting": self.weighting,
             "drop_path": self.drop_path,
             "checkpointing": self.checkpointing,
+            "fixed_statistics": self.fixed_statistics,
             "dropout": dropout,
         }
         if self.backbone == "mit":

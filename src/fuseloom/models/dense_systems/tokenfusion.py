@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -42,11 +42,15 @@ class TokenFusionSystem(DenseSystem):
     """Score below which a token gives way."""
     sparsity_weight: float = 0.03
     """Coefficient of the loss on scores."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Of that loss, in each block."""
     last: int | None = None
     """Exchange in so many blocks at the end only; in all of them by default."""
     head_dim: int = 256
     weighting: Weighting = "learned"
     drop_path: float = 0.1
+    fixed_statistics: bool = False
+    """Whether the head's norm keeps its statistics while it trains, as in the published runs."""
     checkpointing: bool = False
     """Whether blocks are evaluated again in the backward pass, for memory."""
 
@@ -57,11 +61,13 @@ class TokenFusionSystem(DenseSystem):
             size=mit_size(self.size),
             threshold=self.threshold,
             sparsity_weight=self.sparsity_weight,
+            reduction=self.reduction,
             last=self.last,
             head_dim=self.head_dim,
             weighting=self.weighting,
             drop_path=self.drop_path,
             checkpointing=self.checkpointing,
+            fixed_statistics=self.fixed_statistics,
             dropout=dropout,
         )
 
