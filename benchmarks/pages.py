@@ -23,7 +23,9 @@ import tables
 __all__ = ["main", "renewed"]
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = tuple(DOCS / f"{page}.md" for page in ("measured", "remedies", "generated-scenes", "muse", "segmentation"))
+PAGES = tuple(
+    DOCS / f"{page}.md" for page in ("measured", "remedies", "generated-scenes", "muse", "segmentation")
+)
 RESULTS = Path(__file__).parent / "results"
 _RENDER = {
     "cooperation": remedy_tables.render_costs,
