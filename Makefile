@@ -20,7 +20,7 @@ endif
 TYPED := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered
 
-.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-diagnose bench-digits bench-interactions bench-muse bench-muse-scenes bench-remedies bench-scenes bench-views docs constraints clean
+.PHONY: help demo test test-all checks lint shapes bench bench-av-digits bench-calibration bench-data bench-dense bench-diagnose bench-digits bench-interactions bench-muse bench-muse-scenes bench-remedies bench-scenes bench-seg-scenes bench-views docs constraints clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -80,6 +80,10 @@ bench-calibration: $(STAMP) ## How often compare finds a gain that is not there,
 bench-data: $(STAMP) ## What compare finds on real data, in the folder that FUSELOOM_TEST_DATA names
 	@$(BIN)/python benchmarks/real_data.py "$(FUSELOOM_TEST_DATA)" --json benchmarks/results/real_data.json
 
+bench-dense: $(STAMP) ## What two-stream networks for dense prediction cost, beside two networks of one stream each
+	@$(BIN)/python benchmarks/dense.py --compiled b0
+	@$(BIN)/python benchmarks/pages.py
+
 bench-diagnose: $(STAMP) ## What EMAP and the information decomposition cost, beside the plain formulations
 	@$(BIN)/python benchmarks/diagnose.py --json benchmarks/results/diagnose.json
 	@$(BIN)/python benchmarks/diagnose_pid.py --json benchmarks/results/diagnose_pid.json
@@ -107,6 +111,10 @@ bench-remedies: $(STAMP) ## What remedies for neglected modalities do, and what 
 	@$(BIN)/python benchmarks/cooperation.py
 	@$(BIN)/python benchmarks/remedies.py imbalanced
 	@$(BIN)/python benchmarks/remedies.py av-digits --folder "$(FUSELOOM_TEST_DATA)/av-digits"
+	@$(BIN)/python benchmarks/pages.py
+
+bench-seg-scenes: $(STAMP) ## Does fusing pay for labels of pixels, and how; an hour
+	@$(BIN)/python benchmarks/seg_scenes.py --workers 2
 	@$(BIN)/python benchmarks/pages.py
 
 bench-scenes: $(STAMP) ## Whether shortcuts tell the labels of the generated sets

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from probes import peak_mb
 from rivals.cls import loop
 from rivals.muse import PlainMuse, PlainTransformer
 from tables import about
 from timing import environment, measure
 from torch import Tensor, nn
 
-from fuseloom.comparison.measure import PeakMemory
 from fuseloom.exchange.cls_exchange import ClsExchange
 from fuseloom.heads import TaggingHead
 from fuseloom.models import FusionModel
@@ -249,9 +249,13 @@ def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
 def _step(model: nn.Module, loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> None:
     model.train()
     optimizer.zero_grad()
-    loss().backward()  # type: ignore[no-untyped-call]
+    _backward(loss)
     clip_gradients(optimizer)
     optimizer.step()
+
+
+def _backward(loss: Callable[[], Tensor]) -> None:
+    loss().backward()  # type: ignore[no-untyped-call]
 
 
 def _still(model: nn.Module, run: Callable[[], Any]) -> None:
@@ -363,15 +367,6 @@ def _learn(modules: Sequence[nn.Module], inputs: Sequence[Tensor], run: Callable
     torch.autograd.grad(out, [*inputs, *wanted], torch.ones_like(out))
 
 
-def peak_mb(model: nn.Module, loss: Callable[[], Tensor]) -> float:
-    """Megabytes of the tensors that forward and backward make and that are alive at once."""
-    model.train().zero_grad()
-    with PeakMemory() as memory:
-        loss().backward()  # type: ignore[no-untyped-call]
-    model.zero_grad()
-    return memory.peak / 1e6
-
-
 def shares(seconds: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
     """Of our training step: each part, and the exchange as a difference too."""
     step = seconds["training step"]["ours"]["median_s"]
@@ -422,7 +417,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check(both, rows)
     clock = time.thread_time if device.type == "cpu" else time.perf_counter
     timed = partial(measure, rounds=options.rounds, seconds=options.seconds, device=device, clock=clock)
-    memory = {who: peak_mb(*each) for who, each in both.losses(rows).items()}
+    memory = {
+        who: peak_mb(model, partial(_backward, loss)) for who, (model, loss) in both.losses(rows).items()
+    }
     seconds = {name: timed(runs) for name, runs in (whole(both, rows) | parts(size, both, rows)).items()}
     found = {
         "format_version": 1,

@@ -32,7 +32,7 @@ from fuseloom.report.decode import decode
 from fuseloom.report.experiments.text import sweep_text, variants_text
 from fuseloom.train.recipe import read_recipe
 
-__all__ = ["TABLES", "ScenesTable", "drawn", "finite", "main", "measured", "render", "seeing"]
+__all__ = ["TABLES", "ScenesTable", "drawn", "finite", "main", "measured", "render", "seeing", "trained_s"]
 
 _RESULTS = Path(__file__).parent / "results"
 _SEEN = "scenes-things"
@@ -139,12 +139,12 @@ def render(results: Mapping[str, Any]) -> str:
         f"{terms['set']}, seed {terms['data_seed']}, {terms['rows']:,} rows{settings}",
         f"The best test score that can be expected of who reads: {ceilings}",
         f"Image encoders begin with what {pictures} other pictures showed, in {minutes:.0f} minutes.",
-        f"All runs trained for {_trained(found) / 60:.0f} minutes in sum, {workers} at once.",
+        f"All runs trained for {trained_s(found) / 60:.0f} minutes in sum, {workers} at once.",
     ]
     return "\n".join([*lines, "", text, "", about(results)]) + "\n"
 
 
-def _trained(found: Mapping[str, Any]) -> float:
+def trained_s(found: Mapping[str, Any]) -> float:
     """Seconds of training, of all runs of all variants or cells."""
     rows = [row for table in found.get("tables", ()) for row in table["variants"]]
     rows += [cell for course in found.get("courses", ()) for cell in course["cells"]]

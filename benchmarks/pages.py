@@ -10,25 +10,29 @@ import sys
 from pathlib import Path
 from textwrap import indent
 
+import dense_tables
 import exchange_tables
 import muse
 import muse_profile
 import muse_scenes
 import remedy_tables
 import scenes_audit
+import seg_scenes
 import tables
 
 __all__ = ["main", "renewed"]
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = tuple(DOCS / f"{page}.md" for page in ("measured", "remedies", "generated-scenes", "muse"))
+PAGES = tuple(DOCS / f"{page}.md" for page in ("measured", "remedies", "generated-scenes", "muse", "segmentation"))
 RESULTS = Path(__file__).parent / "results"
 _RENDER = {
     "cooperation": remedy_tables.render_costs,
+    "dense": dense_tables.render,
     "exchange": exchange_tables.render,
     "muse": muse.table,
     "muse_profile": muse_profile.render,
     "muse_scenes_ablations": muse_scenes.render,
+    "seg_scenes": seg_scenes.render,
     "muse_scenes_msa": muse_scenes.render,
     "muse_scenes_ner": muse_scenes.render,
     "remedies_av_digits": remedy_tables.render,

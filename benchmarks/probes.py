@@ -1,15 +1,17 @@
-"""What a run costs beside its time: bytes kept for the backward, operations, and where the time goes."""
+"""What a run costs beside its time: memory, operations, and where the time goes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from contest import Contender
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["Operations", "busiest", "saved_bytes"]
+from fuseloom.comparison.measure import PeakMemory
+
+__all__ = ["Operations", "busiest", "peak_mb", "saved_bytes"]
 
 _READS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
@@ -30,6 +32,15 @@ def saved_bytes(entrant: Contender, streams: Mapping[str, Tensor]) -> int:
     total = sum(size for place, size in kept.items() if place not in weights)
     del out  # not before: what the graph holds must not leave its place to another
     return total
+
+
+def peak_mb(model: nn.Module, learn: Callable[[], Any]) -> float:
+    """Megabytes of the tensors that forward and backward of a model make and that are alive at once."""
+    model.train().zero_grad()
+    with PeakMemory() as memory:
+        learn()
+    model.zero_grad()
+    return memory.peak / 1e6
 
 
 class Operations(TorchDispatchMode):

@@ -24,6 +24,7 @@ HELPED = (
     "diagnose",
     "doctor",
     "evaluate",
+    "export",
     "predict",
     "recipe",
     "sweep",

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from rivals._common import Rivals, named_linear, under, with_tokens
 
 __all__ = [
+    "LAYERS",
     "RIVALS",
     "PlainChannelExchange",
     "PlainTokenExchange",
@@ -19,7 +20,8 @@ __all__ = [
 ]
 
 _THRESHOLD = 0.02
-_LINEAR = (1, 3, 5, 7)
+LAYERS = (1, 3, 5, 7)
+"""Numbers of the linear maps of a predictor of scores."""
 _GOLDEN, _WORD = 1327217885, 2**31
 
 
@@ -96,7 +98,7 @@ def _donated(target: str, scaled: Mapping[str, Tensor]) -> Tensor:
 def _predictor(state: Mapping[str, Tensor]) -> nn.Sequential:
     norm = nn.LayerNorm(len(state["0.weight"]))
     norm.load_state_dict(under(state, "0."))
-    first, *rest = (named_linear(state, str(number)) for number in _LINEAR)
+    first, *rest = (named_linear(state, str(number)) for number in LAYERS)
     return nn.Sequential(norm, first, *(layer for linear in rest for layer in (nn.GELU(), linear)))
 
 
@@ -110,7 +112,7 @@ def floor_token_exchange(state: Mapping[str, Tensor], streams: Mapping[str, Tens
     out = []
     for name, value in streams.items():
         hidden = value
-        for number in _LINEAR:
+        for number in LAYERS:
             hidden = F.linear(hidden, state[f"predictor.{name}.layers.{number}.weight"])
         out.append(value * hidden[..., :1])
     return out

@@ -43,6 +43,7 @@ _PACKAGES = {
     "converter": "fuseloom.models.converters",
     "remedy": "fuseloom.train.remedies",
     "system": "fuseloom.models.systems",
+    "dense": "fuseloom.models.dense_systems",
 }
 FUSION_KINDS = ("exchange", "merge")
 _registered: dict[str, dict[str, type]] = {kind: {} for kind in _PACKAGES}

@@ -21,7 +21,20 @@ def given(*arguments, **keywords):
 
 def test_every_option_reaches_the_reader():
     done, seen = given(
-        *("--target", "y", "--text", "a", "--text", "n=b", "--tabular", "c,d", "--image", "e"),
+        *(
+            "--target",
+            "y",
+            "--labels",
+            "z.csv",
+            "--text",
+            "a",
+            "--text",
+            "n=b",
+            "--tabular",
+            "c,d",
+            "--image",
+            "e",
+        ),
         *(
             "--audio",
             "f",
@@ -42,6 +55,7 @@ def test_every_option_reaches_the_reader():
     assert done.exit_code == 0, done.output
     expected = ReadOptions(
         target="y",
+        labels="z.csv",
         text=("a", "n=b"),
         tabular=("c,d",),
         image=("e",),
@@ -65,6 +79,6 @@ def test_a_kind_that_is_none_is_wrong_usage(pair):
     done, _ = given("--kind", pair)
     assert done.exit_code == 2
     said = " ".join(done.output.split())
-    kinds = "number, category, classes, text, image, map, audio, array, series, embedding or ignore"
+    kinds = "number, category, classes, labels, text, image, map, audio, array, series, embedding or ignore"
     assert f"must be COLUMN=KIND with {kinds}, got" in said
     assert f"got {pair!r}" in said

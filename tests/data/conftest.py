@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 Write = Callable[..., Path]
+Paint = Callable[..., None]
 
 REVIEWS = """review,price,stars,colour,score
 "A fine, long film about nothing at all, told twice",3.5,4,red,1
@@ -77,3 +78,16 @@ def mfeat_folder(tmp_path: Path) -> Path:
         lines += [",".join([*(str(row + i / 4) for i in range(width)), str(row)]) for row in range(4)]
         (folder / f"mfeat-{modality}.csv").write_text("\n".join(lines), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def paint(tmp_path: Path) -> Paint:
+    """Write pixels to a picture in a folder of the test, which is made."""
+
+    def to_file(name: str, pixels: np.ndarray) -> None:
+        pictures = pytest.importorskip("PIL.Image")
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pictures.fromarray(pixels).save(path)
+
+    return to_file

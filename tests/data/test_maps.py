@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fuseloom.data.maps import IGNORED, MapFormat, read_labels, read_map
+from fuseloom.data.maps import MapFormat, read_map
+from fuseloom.data.media import PicturePart
 from fuseloom.errors import DataError, OptionError
 
 Image = pytest.importorskip("PIL.Image")
@@ -65,51 +66,6 @@ def test_one_pixel_and_one_bit_are_maps_too(pixels: np.ndarray) -> None:
     assert read_map(pixels)[0].tolist() == [pixels.astype(float).tolist()]
 
 
-def test_labels_are_numbers_and_those_of_a_palette_its_numbers() -> None:
-    labels = np.array([[0, 2], [1, 255]], dtype=np.uint8)
-    coloured = Image.fromarray(labels).convert("P")
-    coloured.putpalette([value for label in range(256) for value in (label, 0, 255 - label)])
-    file = io.BytesIO()
-    coloured.save(file, "PNG")
-    for item in (
-        labels,
-        png(labels),
-        file.getvalue(),
-        labels.astype(np.int64),
-        png(labels.astype(np.uint16)),
-    ):
-        found = read_labels(item, 3)
-        assert found.dtype == np.uint8
-        assert found.tolist() == labels.tolist()
-    assert read_labels(np.array([[0, 40]]), 3, ignored=(40,)).tolist() == [[0, IGNORED]]
-
-
-def test_labels_in_colours_need_to_know_which() -> None:
-    colours = np.array([[[255, 0, 0], [0, 0, 9]], [[0, 0, 9], [0, 0, 0]]], dtype=np.uint8)
-    palette = {(255, 0, 0): 0, (0, 0, 9): 1, (0, 0, 0): IGNORED}
-    for item in (colours, png(colours)):
-        assert read_labels(item, 2, palette=palette).tolist() == [[0, 1], [1, IGNORED]]
-    with pytest.raises(
-        DataError, match=r"one number per pixel, got 3\. If colours stand for labels, say which"
-    ):
-        read_labels(png(colours), 2)
-    with pytest.raises(DataError, match=r"colours must be of the palette, got \(0, 0, 9\) in 2 of 4 pixels"):
-        read_labels(png(colours), 2, palette={(255, 0, 0): 0, (0, 0, 0): 1})
-
-
-@pytest.mark.parametrize(
-    ("item", "message"),
-    [
-        (np.array([[0, 3]]), r"from 0 to 2, or one of \[255\] .* got 3 in 1 of 2 pixels"),
-        (np.array([[-1, 0]]), "got -1 in 1 of 2 pixels"),
-        (np.array([[0.5, 1]]), "got 0.5 in 1 of 2 pixels"),
-    ],
-)
-def test_a_number_that_is_no_label_is_answered(item: np.ndarray, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        read_labels(item, 3)
-
-
 def test_what_is_no_map_is_answered(tmp_path: Path) -> None:
     palette = Image.fromarray(np.zeros((2, 2), dtype=np.uint8)).convert("P")
     file = io.BytesIO()
@@ -130,9 +86,15 @@ def test_what_is_no_map_is_answered(tmp_path: Path) -> None:
     for message, item in cases.items():
         with pytest.raises(DataError, match=message):
             read_map(item)
-    with pytest.raises(DataError, match=r"must be \[H, W, 3\], got shape \(2, 2\)"):
-        read_labels(np.zeros((2, 2)), 2, palette={(0, 0, 0): 0})
-    with pytest.raises(OptionError, match="num_labels must be from 1 to 255, got 300"):
-        read_labels(np.zeros((2, 2)), 300)
     with pytest.raises(OptionError, match=r"scale must be finite and not 0, .* got 0 and 0\.0"):
         MapFormat(scale=0)
+
+
+def test_a_part_of_a_map_keeps_its_numbers(tmp_path: Path) -> None:
+    Image.fromarray(DEPTH).save(tmp_path / "depth.png")
+    values, known = read_map(PicturePart(tmp_path / "depth.png", size=(1, 1)), MapFormat(unknown=(0,)))
+    assert (values.tolist(), known.tolist()) == ([[[1500]]], [[True]])
+    four = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    Image.fromarray(four).save(tmp_path / "four.png")
+    values, _ = read_map(PicturePart(tmp_path / "four.png", channels=(3,)))
+    np.testing.assert_array_equal(values, four[None, ..., 3])

@@ -16,11 +16,13 @@ from fuseloom.data.exhibit import exhibit
 from fuseloom.data.media import (
     ArchivePart,
     Frames,
+    PicturePart,
     Sound,
     even_places,
     frames_of,
     is_audio_name,
     is_image_name,
+    picture_head,
     read_audio,
     read_image,
     read_item,
@@ -278,3 +280,39 @@ def test_rows_of_a_mapping_may_be_frames() -> None:
     assert film.kind == "image"
     assert [None if item is None else len(frames_of(item)) for item in film.items] == [2, 2, 2, None]
     assert exhibit(film, 1).words == "16 x 8 pixels"
+
+
+def test_a_part_of_a_picture_is_some_channels_or_the_middle(tmp_path: Path) -> None:
+    path = tmp_path / "four.png"
+    four = np.concatenate([COLOUR, GREY[..., None]], axis=-1)
+    Image.fromarray(four).save(path)
+    np.testing.assert_array_equal(read_image(PicturePart(path, channels=(0, 1, 2))), COLOUR)
+    np.testing.assert_array_equal(read_image(PicturePart(path, channels=(3,))), np.stack([GREY] * 3, -1))
+    np.testing.assert_array_equal(
+        read_image(PicturePart(path, channels=(3,), size=(2, 3)))[..., 0], GREY[1:3, 0:3]
+    )
+    middle = read_image(PicturePart(path, size=(5, 2)))
+    np.testing.assert_array_equal(middle, read_image(path)[:, 1:3])
+    assert shown_item(PicturePart(path)) == "four.png"
+
+
+def test_a_part_that_a_picture_does_not_have_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "three.png"
+    Image.fromarray(COLOUR).save(path)
+    with pytest.raises(DataError, match=r"three\.png: must have 4 channels or more, got 3"):
+        read_item(read_image, PicturePart(path, channels=(3,)))
+    with pytest.raises(DataError, match=r"must be 4 x 6 pixels or larger, got 4 x 5"):
+        read_image(PicturePart(path, size=(6, 4)))
+
+
+def test_the_head_of_a_picture_tells_its_size_upright(tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(COLOUR).save(path, exif=exif)
+    assert picture_head(path) == ("RGB", (4, 5)) == ("RGB", read_image(path).shape[:2])
+    assert picture_head(encoded(Image.fromarray(GREY))) == ("L", (5, 4))
+    assert picture_head(PicturePart(path, size=(1, 2))) == ("RGB", (1, 2))
+    assert picture_head(COLOUR) == ("array", (5, 4))
+    with pytest.raises(DataError, match="not a picture in a known format"):
+        picture_head(b"no picture")

@@ -106,3 +106,10 @@ def test_layer_norm_is_that_of_each_position_over_its_channels(space):
     torch.testing.assert_close(flat(found, mask), expected)
     assert flat(found, ~mask).eq(0).all()
     torch.testing.assert_close(flat(norm(values), mask), expected)
+
+
+def test_a_step_may_norm_one_batch_whole_and_another_in_part():
+    norm, values = MaskedBatchNorm(3), torch.randn(4, 3, 2, 2, requires_grad=True)
+    some = torch.ones(4, 2, 2, dtype=torch.bool)
+    (norm(values) + norm(2 * values, some)).sum().backward()
+    assert values.grad is not None

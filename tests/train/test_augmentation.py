@@ -196,3 +196,60 @@ def test_both_loops_change_rows_alike(sides, tmp_path):
     bare, _ = fit(Left, sides, sides, TASK, replace(config, augment={}))
     assert plain.linear.weight.equal(other.linear.weight)
     assert not plain.linear.weight.equal(bare.linear.weight)
+
+
+def labelled(rows: int = 8, side: int = 6) -> Batch:
+    """Pictures, maps and labels in which each pixel has a number of its own."""
+    number = torch.arange(side * side, dtype=torch.uint8).view(1, side, side).repeat(rows, 1, 1)
+    return Batch(
+        inputs={"rgb": number[:, None].repeat(1, 3, 1, 1), "depth": number[:, None].float()},
+        masks={"rgb": torch.ones(rows).bool(), "depth": torch.ones(rows, side, side).bool()},
+        target=number.clone(),
+    )
+
+
+def test_labels_go_where_pictures_go():
+    torch.manual_seed(0)
+    batch = labelled(32)
+    changed = Augmentation({"rgb+depth": {"RandomHorizontalFlip": {}, "RandomCrop": {"size": 4}}})(batch)
+    assert changed.target.shape == (32, 4, 4)
+    torch.testing.assert_close(changed.inputs["rgb"][:, 0], changed.target)
+    torch.testing.assert_close(changed.inputs["depth"][:, 0], changed.target.float())
+    assert len({tuple(row.flatten().tolist()) for row in changed.target}) > 8
+
+
+def test_what_a_crop_adds_does_not_count():
+    torch.manual_seed(0)
+    crop = {"RandomCrop": {"size": 8, "pad_if_needed": True}}
+    changed = Augmentation({"rgb+depth": crop, "photo": {}})(labelled())
+    added = changed.target == 255
+    assert added.sum() == 8 * (64 - 36)
+    torch.testing.assert_close(~added, changed.masks["depth"])
+    assert not changed.inputs["depth"][:, 0][added].any()
+    batch = labelled()
+    batch.target[:, :2] = 255
+    turned = Augmentation({"rgb+depth": {"RandomVerticalFlip": {"p": 1.0}}})(batch)
+    assert (turned.target[:, 4:] == 255).all()
+
+
+def test_colours_leave_labels_alone():
+    batch = labelled()
+    changed = Augmentation({"rgb": {"ColorJitter": {"brightness": [0.5, 0.5]}}})(batch)
+    torch.testing.assert_close(changed.target, batch.target)
+    assert not changed.inputs["rgb"].equal(batch.inputs["rgb"])
+
+
+def test_what_would_part_labels_from_pictures_is_refused():
+    message = r"together, got \['rgb'\] without 'depth'\. Name them all, rgb\+depth, or '\*'"
+    with pytest.raises(OptionError, match=message):
+        Augmentation({"rgb": {"RandomVerticalFlip": {"p": 1.0}}})(labelled())
+
+
+def test_a_star_is_all_that_has_pixels():
+    torch.manual_seed(0)
+    batch = labelled()
+    words = torch.ones(8, 2)
+    with_words = replace(batch, inputs={**batch.inputs, "text": words})
+    changed = Augmentation({"*": {"RandomCrop": {"size": 4}}})(with_words)
+    torch.testing.assert_close(changed.inputs["rgb"][:, 0], changed.target)
+    assert changed.inputs["text"] is words

@@ -69,9 +69,9 @@ def _check(source: str | None, **options: Any) -> None:
     """Look for what is wrong with SOURCE: status 0 without errors, 1 with some.
 
     Errors are rows that cannot be read, the same content or group in two splits, inputs that give the target
-    away, files joined to the wrong rows, and classes that are never trained. Warnings are numbers that are
-    not finite, columns of one value, rare classes, copies, rows without a target, and files that rows are
-    kept without.
+    away, files joined to the wrong rows, maps of different shapes, and classes that are never trained.
+    Warnings are numbers that are not finite, columns of one value, rare classes, pixels that do not count,
+    copies, rows without a target, and files that rows are kept without.
     """
     from fuseloom.cli.describing import check_text
     from fuseloom.data.checks import check as checked

@@ -11,12 +11,14 @@ __all__ = ["evaluate"]
     epilog="""\b
 Examples:
   $ fuseloom evaluate runs/train-digits digits
-  $ fuseloom evaluate runs/reviews later.csv --json"""
+  $ fuseloom evaluate runs/reviews later.csv --json
+  $ fuseloom evaluate runs/streets streets --by weather"""
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("rows")
+@click.option("--by", help="Column whose values part the rows instead of the split, such as the weather.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object: split, then metric, then score.")
-def evaluate(model: Path, rows: str, as_json: bool) -> None:
+def evaluate(model: Path, rows: str, by: str | None, as_json: bool) -> None:
     """Score MODEL, a run folder or a saved model, with every metric of its task on ROWS.
 
     ROWS has the columns (or arrays) that the model was trained on, and the target. Rows that say which
@@ -32,7 +34,7 @@ def evaluate(model: Path, rows: str, as_json: bool) -> None:
     dataset = read_rows(rows, saved.schema)
     for row in dataset.set_aside:
         click.echo(f"set aside {row.where}: {row.reason}", err=True)
-    scores = evaluate_model(saved, dataset)
+    scores = evaluate_model(saved, dataset, by=by)
     if as_json:
         click.echo(
             json.dumps({split: {"rows": s.rows, **s.metrics} for split, s in scores.items()}, indent=1)

@@ -17,6 +17,7 @@ VERBS = (
     "diagnose",
     "doctor",
     "evaluate",
+    "export",
     "list",
     "predict",
     "recipe",

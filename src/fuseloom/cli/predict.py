@@ -17,13 +17,19 @@ Example:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("rows", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Write the CSV there instead of to stdout.")
-def predict(run: Path, rows: Path, out: Path | None) -> None:
+@click.option(
+    "--masks",
+    type=click.Path(path_type=Path),
+    help="Write what each pixel shows there, a picture per row, as large as the row's own.",
+)
+def predict(run: Path, rows: Path, out: Path | None, masks: Path | None) -> None:
     """Predict ROWS with the model of RUN, a run folder or a saved model.
 
     ROWS has the columns (or arrays) that the model was trained on; the target is not needed, and a row may
     lack a modality, or all rows (its columns may be left out).
     """
     from fuseloom.data import read_rows
+    from fuseloom.train.masks import write_masks
     from fuseloom.train.predictions import predictions_csv
     from fuseloom.train.saved import SavedModel
 
@@ -31,7 +37,11 @@ def predict(run: Path, rows: Path, out: Path | None) -> None:
     dataset = read_rows(str(rows), saved.schema)
     for row in dataset.set_aside:
         click.echo(f"set aside {row.where}: {row.reason}", err=True)
-    text = predictions_csv(dataset.ids, saved.predict(dataset))
+    predictions = saved.predictions(dataset)
+    if masks is not None:
+        count = write_masks(masks, saved.task, dataset, predictions)
+        click.echo(f"{count} masks and their labels in {masks}", err=True)
+    text = predictions_csv(dataset.ids, saved.task.columns(predictions))
     if out is None:
         click.echo(text, nl=False)
     else:

@@ -16,6 +16,7 @@ _KINDS = (
     "number",
     "category",
     "classes",
+    "labels",
     "text",
     "image",
     "map",
@@ -27,10 +28,11 @@ _KINDS = (
 )
 _NAMES = (
     *("target", "text", "tabular", "image", "map", "audio", "array"),
-    *("id_column", "split_column", "group_column"),
+    *("labels", "id_column", "split_column", "group_column"),
 )
 _OPTIONS = (
     click.option("--target", help="Column to predict, or key of labels.csv."),
+    click.option("--labels", metavar="FILE", help="What labels in maps are called: label,name per line."),
     click.option("--text", multiple=True, metavar="[NAME=]COL", help="A text column: one modality each."),
     click.option(
         "--tabular",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["result_text", "train"]
 
+_CELL = 8
 _KEYS = {
     "data": "data.source",
     "fusion": "model.fusion",
@@ -89,15 +90,16 @@ def result_text(result: "RecipeResult") -> str:
         f"{result.name}, seed {result.seed}: {result.epochs} epochs in {result.train_s:.1f} s, "
         f"{result.parameters:,} parameters, validation loss {loss}\nrows: {rows}\n"
     )
-    lines = [f"{'':{wide}}  {'valid':>8}  {'test':>8}"]
+    columns = {split: max(len(split), _CELL) for split in result.scores}
+    lines = ["  ".join([" " * wide, *(f"{split:>{width}}" for split, width in columns.items())])]
     for metric in metrics:
-        cells = (_cell(result.scores[split][metric]) for split in ("valid", "test"))
-        lines.append(f"{metric:{wide}}  " + "  ".join(cells))
+        cells = (_cell(result.scores[split][metric], width) for split, width in columns.items())
+        lines.append("  ".join([f"{metric:{wide}}", *cells]))
     return head + "\n" + "\n".join(lines)
 
 
-def _cell(score: float | None) -> str:
-    return f"{'-':>8}" if score is None else f"{score:8.4f}"
+def _cell(score: float | None, width: int) -> str:
+    return f"{'-':>{width}}" if score is None else f"{score:{width}.4f}"
 
 
 def _recipe(source: str, overrides: list[str]) -> Any:

@@ -56,8 +56,8 @@ class Treatment:
     train_s: float
     """Median seconds of one training run."""
     imbalance: tuple[float, ...]
-    """The imbalance rate (AIR) after each epoch of the last seed's run on the first fold; NaN after epochs of
-    the run that tried the learning rate, if this one went on from there; empty without attention."""
+    """The imbalance rate (AIR) after each epoch of the last seed's run on the first fold; empty without
+    attention."""
     imbalance_rate: Interval | None
     """Of the trained model on test rows."""
     mass: dict[str, Interval]
@@ -132,16 +132,11 @@ def cooperation(
                     gain=gains.get(name),
                     verdict=verdicts.get(name, "untreated"),
                     train_s=float(np.median(run.train_s)),
-                    imbalance=_by_epoch(run.imbalance[0][-1], len(run.curves[0][-1])),
+                    imbalance=run.imbalance[0][-1],
                     **_looked_at(run, ready, metric, load(run)),
                 )
             )
     return Cooperation(sentence=_sentence(treatments), treatments=tuple(treatments))
-
-
-def _by_epoch(rates: Sequence[float], epochs: int) -> tuple[float, ...]:
-    """Rates of the last epochs of a run, behind as many unknown ones as it had before."""
-    return (*[float("nan")] * (epochs - len(rates)), *rates) if rates else ()
 
 
 def _against(group: Sequence[Trained], scores: Statistics) -> tuple[dict[str, Interval], dict[str, Verdict]]:

@@ -34,6 +34,7 @@ from fuseloom.diagnose.shared_space import SharedSpace, shared_space
 from fuseloom.diagnose.split import split
 from fuseloom.errors import DataError, FuseloomError, ModalityError, OptionError, did_you_mean
 from fuseloom.models import FusionModel
+from fuseloom.models.dense_systems import DensePredictor
 from fuseloom.tasks import Metric, Task
 from fuseloom.train.fit import exact_outputs
 from fuseloom.train.remedies import Remedied
@@ -59,7 +60,7 @@ class Subject:
     """What is diagnosed: a model, and held-out rows with their target."""
 
     name: str
-    model: FusionModel | Remedied
+    model: FusionModel | DensePredictor | Remedied
     task: Task
     metric: tuple[str, Metric]
     rows: Batch
@@ -84,8 +85,14 @@ class Subject:
         """The model as a fusion, to look inside.
 
         Raises:
-            OptionError: a remedy predicts by parts of its own instead.
+            OptionError: a remedy predicts by parts of its own instead, or a model of dense prediction, whose
+                modalities meet many times and in no one place.
         """
+        if isinstance(self.model, DensePredictor):
+            raise OptionError(
+                "It looks at the one place where modalities are fused: dense prediction has none, as they "
+                "meet in many blocks."
+            )
         if isinstance(self.model, Remedied):
             raise OptionError(
                 f"{self.model.remedy.name} predicts by parts of its own: the inside of the fusion says "
@@ -220,6 +227,10 @@ def _questions(subject: Subject) -> list[str]:
 
 def _one_answer(subject: Subject) -> None:
     """Refuse a model that answers at many positions of a row."""
+    if subject.task.on_grid:
+        raise OptionError(
+            f"It needs one answer for each row, and {subject.task.name} answers at each of its pixels."
+        )
     if subject.task.positions_of:
         raise OptionError(
             f"It needs one answer for each row, and {subject.task.name} answers at each word of its "

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.data import Dataset
-from fuseloom.errors import DataError
+from fuseloom.data.cells import as_strings
+from fuseloom.errors import DataError, did_you_mean
 from fuseloom.tasks import Task
 from fuseloom.train.saved import SavedModel
 
@@ -25,21 +26,25 @@ class Scores:
     """None where a metric is not defined for these rows."""
 
 
-def evaluate_model(saved: SavedModel, dataset: Dataset) -> dict[str, Scores]:
+def evaluate_model(saved: SavedModel, dataset: Dataset, *, by: str | None = None) -> dict[str, Scores]:
     """Score a model on all rows with a known target, and on those of each split where the rows have one.
 
     Args:
         saved: The model.
         dataset: Rows read by the model's schema, with their target.
+        by: Column whose values part the rows instead of the split, such as the weather.
 
     Raises:
-        DataError: no target is known, or it has a class the model does not know.
+        DataError: no target is known, it has a class the model does not know, or there is no such column.
     """
     known = known_rows(saved, dataset)
     assert dataset.target is not None
     predictions = saved.predictions(dataset)
     parts = {"all": known}
-    if dataset.split is not None:
+    if by is not None:
+        cells = _column(dataset, by)
+        parts |= {str(value): known & (cells == value) for value in sorted(set(cells.tolist()))}
+    elif dataset.split is not None:
         parts |= {name: known & (dataset.split == name) for name in ("train", "valid", "test")}
     return {
         name: Scores(
@@ -49,6 +54,14 @@ def evaluate_model(saved: SavedModel, dataset: Dataset) -> dict[str, Scores]:
         for name, rows in parts.items()
         if rows.any()
     }
+
+
+def _column(dataset: Dataset, name: str) -> NDArray[Any]:
+    if name not in dataset.labels:
+        known = [*dataset.labels]
+        hint = did_you_mean(name, known)
+        raise DataError(f"by must name a column of {dataset.name}, got {name!r}. Known: {known}.{hint}")
+    return np.array(["none" if cell is None else cell for cell in as_strings(dataset.labels[name])])
 
 
 def known_rows(saved: SavedModel, dataset: Dataset) -> NDArray[np.bool_]:

@@ -16,9 +16,10 @@ from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.encoding import chosen_encoders
 from fuseloom.comparison.jobs import Rows
 from fuseloom.data import Dataset, Preprocessor, encode, fit_extras, fit_preprocessors, make_splits
+from fuseloom.data.grid import Grid
 from fuseloom.data.preprocessing import Store
 from fuseloom.data.splits import FEW_ROWS
-from fuseloom.errors import DataError
+from fuseloom.errors import DataError, OptionError
 from fuseloom.models.systems import Extra
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task, infer_task
@@ -27,6 +28,10 @@ from fuseloom.types import Batch
 
 __all__ = ["Prepared", "fingerprint", "prepare", "suggested_task"]
 
+_RECIPES = {"tagging": "entities", "segmentation": "segformer"}
+"""Task of many answers in each row -> recipe for it."""
+_ON_GRID = ("image", "map")
+"""Kinds of modalities that have pixels."""
 _IN_MEMORY = Store()
 _NO_EXTRAS: Mapping[str, Extra] = {}
 
@@ -47,6 +52,8 @@ class Prepared:
     extras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a system learns from beside its inputs -> the modality ``of`` which it is made, and what the
     preprocessing of that found."""
+    conditions: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
+    """What is scored besides the splits -> row numbers."""
 
     @property
     def units(self) -> NDArray[np.intp]:
@@ -105,10 +112,10 @@ def prepare(
     if dataset.target is None:
         raise DataError("target must be given to compare fusions, got none. Name it with --target.")
     name = config.task if config.task is not None else suggested_task(dataset)
-    if least > 1 and lookup(name, kind="task").positions_of:
+    if least > 1 and (recipe := _RECIPES.get(name)) is not None:
         raise DataError(
             f"A comparison must be of a task of whole rows, got {name}. Train one model of these data: "
-            "fuseloom train entities --data FOLDER."
+            f"fuseloom train {recipe} --data FOLDER."
         )
     task: Task = lookup(name, kind="task").learn(dataset.target, dataset.schema.target_columns or None)
     splits = make_splits(dataset, stratify=task.stratified, seed=config.split_seed, folds=config.folds)
@@ -174,6 +181,8 @@ def _fold(
         dataset, config.encoder, embedding_encoder=config.embedding_encoder, anchor=anchor
     )
     settings = {name: spec.settings() for name, spec in specs.items()}
+    if task.on_grid:
+        task, settings = _on_one_grid(dataset, task, settings)
     preprocessors = fit_preprocessors(dataset, places["train"], settings)
     made = {name: encoded.by(name, preprocessor) for name, preprocessor in preprocessors.items()}
     wanted = {name: (one.of, {"kind": one.kind, **one.settings}) for name, one in extras.items()}
@@ -200,6 +209,33 @@ def _fold(
         notes=(*notes, *learnt),
         extras={name: {"of": of, **one.encoder_options()} for name, (of, one) in besides.items()},
     )
+
+
+def _on_one_grid(
+    dataset: Dataset, task: Task, settings: Mapping[str, Mapping[str, Any]]
+) -> tuple[Task, dict[str, dict[str, Any]]]:
+    """The task and all modalities at the size that one of them is given, or that of the label maps.
+
+    Raises:
+        DataError: a modality without pixels.
+        OptionError: two sizes.
+    """
+    kinds = {name: modality.kind for name, modality in dataset.modalities.items()}
+    if wrong := [name for name, kind in kinds.items() if kind not in _ON_GRID]:
+        raise DataError(
+            f"Modalities must be pictures or maps for {task.name}, got {wrong[0]!r} of kind "
+            f"{kinds[wrong[0]]!r}. Leave it out with data.modalities."
+        )
+    sizes = {one["size"] for one in settings.values() if "size" in one}
+    if len(sizes) > 1:
+        raise OptionError(
+            f"size must be one for all modalities of {task.name}, got {sorted(map(str, sizes))}."
+        )
+    if sizes:
+        grid = Grid.of(sizes.pop())
+        task = task.resized(grid.height, grid.width)
+    size = Grid(height=task.size[0], width=task.size[1]).size
+    return task, {name: {**one, "size": size, "squash": True} for name, one in settings.items()}
 
 
 def _anchor(dataset: Dataset, task: Task) -> str:

@@ -8,7 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.evaluate import score_all
@@ -17,10 +19,12 @@ from fuseloom.comparison.prepare import Prepared, fingerprint, prepare, suggeste
 from fuseloom.comparison.training import Progress as Say
 from fuseloom.comparison.watching import Seen, Watch
 from fuseloom.data import Dataset, load, make_splits
+from fuseloom.data.cells import as_strings
 from fuseloom.data.dataset import Modality
 from fuseloom.data.preprocessing import Preprocessor, Store
 from fuseloom.errors import DataError, OptionError, did_you_mean
 from fuseloom.models import FusionModel, ModelConfig, build_model
+from fuseloom.models.dense_systems import DensePredictor, build_dense
 from fuseloom.models.systems import named_system
 from fuseloom.registry import lookup
 from fuseloom.train.files import write_whole
@@ -60,7 +64,8 @@ class RecipeResult:
     higher_is_better: bool
     """Of that metric."""
     scores: Mapping[str, Mapping[str, float | None]]
-    """Split -> metric -> score of the validation and test rows; None where it is not defined."""
+    """Split -> metric -> score of the validation and test rows, and of test rows under each condition; None
+    where it is not defined."""
     watched: Mapping[str, Sequence[Seen]] = field(default_factory=dict)
     """Who looked at the model -> what was seen after each epoch."""
 
@@ -118,7 +123,7 @@ def _run(
 
 
 def _prepared(dataset: Dataset, recipe: Recipe, store: Store = _IN_MEMORY) -> Prepared:
-    dataset = _part(dataset, recipe.data)
+    whole, dataset = dataset, _part(dataset, recipe.data)
     folds = 1 if not dataset.folds else None
     config = CompareConfig(
         task=recipe.data.task,
@@ -130,7 +135,26 @@ def _prepared(dataset: Dataset, recipe: Recipe, store: Store = _IN_MEMORY) -> Pr
     system = named_system(_config(recipe))
     extras = {} if system is None else system.extras()
     ready = prepare(dataset, config, store, least=1, extras=extras)[0]
-    return replace(ready, task=ready.task.configured(recipe.data.task_options))
+    return replace(
+        ready,
+        task=ready.task.configured(recipe.data.task_options),
+        conditions=_conditions(whole, ready, recipe.data.conditions),
+    )
+
+
+def _conditions(whole: Dataset, ready: Prepared, column: str | None) -> dict[str, NDArray[np.intp]]:
+    """Test rows, and rows that the data put in no split, by the values of a column."""
+    if column is None:
+        return {}
+    if column not in whole.labels:
+        known = [*whole.labels]
+        hint = did_you_mean(column, known)
+        raise DataError(f"conditions must name a label of {whole.name}, {known}, got {column!r}.{hint}")
+    chosen = np.zeros(len(whole), dtype=np.bool_) if whole.split is None else whole.split == ""
+    chosen[ready.rows.split["test"].numpy()] = True
+    cells = as_strings(whole.labels[column])
+    values = sorted({str(cell) for cell, one in zip(cells, chosen, strict=True) if one})
+    return {f"{column} {value}": np.flatnonzero(chosen & (cells == value)) for value in values}
 
 
 def _encoders(dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
@@ -153,7 +177,8 @@ def _is_learnt(recipe: Recipe, modality: str) -> bool:
 
 
 def _starts(recipe: Recipe) -> dict[str, str]:
-    return {name: run for name, run in recipe.model.start.items() if _is_learnt(recipe, name)}
+    starts = recipe.model.start
+    return {name: run for name, run in starts.items() if name == "backbone" or _is_learnt(recipe, name)}
 
 
 def _fit_config(recipe: Recipe) -> FitConfig:
@@ -168,7 +193,7 @@ def _fit_config(recipe: Recipe) -> FitConfig:
         augment={
             "+".join(kept): wanted
             for names, wanted in settings.augment.items()
-            if (kept := [name for name in names.split("+") if _is_learnt(recipe, name)])
+            if (kept := [name for name in names.split("+") if name == "*" or _is_learnt(recipe, name)])
         },
     )
 
@@ -244,8 +269,8 @@ def _fit(
         best = ", best so far" if progress.waited == 0 else ""
         say(f"epoch {progress.epoch}: training loss {learnt:.4f}, validation loss {valid:.4f}{score}{best}")
 
-    def built() -> FusionModel:
-        model = build_model(config, ready.task)
+    def built() -> FusionModel | DensePredictor:
+        model = build_dense(config, ready.task) if ready.task.on_grid else build_model(config, ready.task)
         for line in start_from(model, _starts(recipe)):
             say(line)
         return model
@@ -273,6 +298,8 @@ def _train(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say:
         predictions = exact_predictions(model, ready.task, rows, _texts(ready, split))
         scores[split] = score_all(ready.task, predictions, rows.target.numpy())
         tables[split] = _table(ready, split, predictions)
+    if ready.conditions:
+        scores |= _scores_under(ready, model, tuple(config.encoders))
     result = RecipeResult(
         name=recipe.name,
         seed=recipe.fit.seed,
@@ -300,6 +327,20 @@ def _train(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say:
     write_whole(out / "predictions.csv", tables["test"])
     write_whole(out / "scores.json", json.dumps(asdict(result), indent=1))
     return result
+
+
+def _scores_under(
+    ready: Prepared, model: nn.Module, modalities: tuple[str, ...]
+) -> dict[str, dict[str, float | None]]:
+    places = {name: torch.from_numpy(rows) for name, rows in ready.conditions.items()}
+    given = replace(ready, rows=replace(ready.rows, split={**ready.rows.split, **places}))
+    found = {}
+    for name in places:
+        rows = given.rows.take(name, modalities)
+        assert rows.target is not None
+        predictions = exact_predictions(model, ready.task, rows, _texts(given, name))
+        found[name] = score_all(ready.task, predictions, rows.target.numpy())
+    return found
 
 
 def _texts(ready: Prepared, split: str) -> dict[str, tuple[Modality, Preprocessor]]:

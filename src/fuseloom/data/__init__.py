@@ -15,14 +15,17 @@ from fuseloom.data.dataset import (
     Table,
     Text,
 )
+from fuseloom.data.deliver import read_deliver
 from fuseloom.data.description import Description, describe
 from fuseloom.data.imbalanced import Imbalanced, make_imbalanced
 from fuseloom.data.interactions import Interactions, make_interactions
 from fuseloom.data.kinetics_sounds import read_kinetics_sounds
 from fuseloom.data.loading import load, read_rows
 from fuseloom.data.media import Frames, Sound
+from fuseloom.data.mfnet import read_mfnet
 from fuseloom.data.mosei import read_mosei
 from fuseloom.data.mvsa import read_mvsa
+from fuseloom.data.nyudv2 import read_nyudv2
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.preprocessing import Preprocessor, encode, fit_extras, fit_preprocessors
 from fuseloom.data.splits import make_splits
@@ -32,7 +35,9 @@ from fuseloom.data.state import (
     schema_from_state,
     schema_state,
 )
+from fuseloom.data.sun_rgbd import read_sun_rgbd
 from fuseloom.data.tagged import read_tagged
+from fuseloom.data.taskonomy import read_taskonomy
 from fuseloom.data.twitter import read_mt_product, read_twitter2015, read_twitter2017
 from fuseloom.data.views import Views, make_views
 
@@ -72,12 +77,17 @@ __all__ = [
     "preprocessors_from_state",
     "preprocessors_state",
     "read_crema_d",
+    "read_deliver",
     "read_kinetics_sounds",
+    "read_mfnet",
     "read_mosei",
     "read_mt_product",
     "read_mvsa",
+    "read_nyudv2",
     "read_rows",
+    "read_sun_rgbd",
     "read_tagged",
+    "read_taskonomy",
     "read_twitter2015",
     "read_twitter2017",
     "schema_from_state",

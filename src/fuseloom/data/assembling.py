@@ -22,8 +22,9 @@ from fuseloom.data.dataset import (
     Table,
     Text,
 )
-from fuseloom.data.files import array_files, checked, items_of
+from fuseloom.data.files import array_files, checked, items_of, unreadable
 from fuseloom.data.kinds import infer_kind
+from fuseloom.data.label_maps import LabelMap
 from fuseloom.data.planning import SPLIT_WORDS
 from fuseloom.data.ragged import Problems
 from fuseloom.data.source import Source
@@ -90,7 +91,12 @@ def unlabelled_rows(source: Source, schema: Schema) -> Dataset:
     target = _target(source, schema, {}) if has_target else None
     notes = [f"{name}: missing in every row" for name in absent]
     rows = _usable(source, schema, problems, modalities=modalities, target=target, notes=notes)
-    return replace(rows, split=_known_split(source, schema.split_column, without=problems))
+    kept = [row for row in range(len(source)) if row not in problems]
+    return replace(
+        rows,
+        split=_known_split(source, schema.split_column, without=problems),
+        labels={name: cells[kept] for name, cells in {**source.columns, **source.labels}.items()},
+    )
 
 
 def _usable(
@@ -249,6 +255,8 @@ def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.fl
     assert schema.target is not None
     values: NDArray[np.float64] | NDArray[np.object_]
     cells = source.column(schema.target, role="target")
+    if schema.target_kind == "labels":
+        return _label_maps(source, schema, cells, problems)
     if schema.target_kind == "number":
         values, _ = as_numbers(cells, decimal_comma=source.decimal_comma)
         unknown = np.isnan(values)
@@ -260,6 +268,18 @@ def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.fl
     for row in np.flatnonzero(unknown):
         problems.setdefault(int(row), f"target {schema.target!r} must be known, got {_shown(cells[row])}")
     return values
+
+
+def _label_maps(source: Source, schema: Schema, cells: Cells, problems: Problems) -> NDArray[np.object_]:
+    """Maps of labels, every one of which has been read once."""
+    assert schema.label_format is not None
+    maps = np.full(len(cells), None, dtype=object)
+    for row, item in enumerate(items_of(cells, source.root)):
+        maps[row] = None if item is None else LabelMap(item=item, form=schema.label_format)
+    for row, why in enumerate(unreadable(maps, LabelMap.read)):
+        if why is not None or maps[row] is None:
+            problems.setdefault(row, f"target {schema.target!r} must be known, got {why or 'no value'}")
+    return maps
 
 
 def _several_targets(source: Source, schema: Schema, problems: Problems) -> NDArray[np.float64]:
@@ -276,8 +296,8 @@ def _several_targets(source: Source, schema: Schema, problems: Problems) -> NDAr
 def _split(source: Source, column: str, problems: Problems) -> NDArray[np.str_]:
     words = as_strings(source.column(column, role="split_column"))
     split = [SPLIT_WORDS.get(str(word).lower(), "") for word in words]
-    for row, name in enumerate(split):
-        if not name:
+    for row, word in enumerate(words):
+        if word is None or word.lower() not in SPLIT_WORDS:
             problems.setdefault(row, f"split must be train, valid or test, got {_shown(words[row])}")
     return np.array(split)
 

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.data.label_maps import LabelFormat
 from fuseloom.data.mapping import taken
+from fuseloom.data.maps import MapFormat
 
 __all__ = [
     "Audio",
@@ -28,7 +30,7 @@ __all__ = [
     "Text",
 ]
 
-TargetKind = Literal["number", "category", "classes"]
+TargetKind = Literal["number", "category", "classes", "labels"]
 ColumnKind = Literal["number", "category", "text", "image", "map", "audio", "array"]
 """What a column of a table holds; of the last four, paths."""
 Rows = NDArray[np.intp] | slice
@@ -145,13 +147,15 @@ class Map:
     kind: ClassVar[Literal["map"]] = "map"
     items: NDArray[np.object_]
     """``None`` = missing."""
+    form: MapFormat = field(default_factory=MapFormat)
+    """What the numbers in them mean."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def take(self, rows: Rows) -> Self:
         """The selected rows."""
-        return type(self)(items=self.items[rows])
+        return type(self)(items=self.items[rows], form=self.form)
 
 
 Files = Image | Map | Audio
@@ -179,8 +183,10 @@ class Schema:
     target_columns: tuple[str, ...] = ()
     """Where there are several."""
     target_kind: TargetKind | None = None
-    """Whether the target was read as numbers, as names of classes or as lists of them, where an empty one
-    has no class."""
+    """Whether the target was read as numbers, as names of classes, as lists of them, where an empty one has
+    no class, or as maps of labels."""
+    label_format: LabelFormat | None = None
+    """Of maps of labels."""
     id_column: str | None = None
     split_column: str | None = None
     fold_columns: tuple[str, ...] = ()
@@ -204,8 +210,9 @@ class SetAside:
 class Dataset:
     """Row-aligned modalities with their target.
 
-    ``target`` ``[N]``, or ``[N, K]`` of several columns, holds raw values, strings or float64 (in rows read
-    for prediction also ``None`` and NaN, where it is not known; of several columns NaN wherever one is not);
+    ``target`` ``[N]``, or ``[N, K]`` of several columns, holds raw values, strings, float64 or a `LabelMap`
+    (in rows read for prediction also ``None`` and NaN, where it is not known; of several columns NaN wherever
+    one is not);
     ``split`` holds ``train``, ``valid`` or ``test`` per row where the source gives one (in rows read for
     prediction also nothing, where it is not known), and ``folds`` several of that kind where it gives folds.
     """

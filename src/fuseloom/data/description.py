@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from fuseloom.data.cells import Cells, is_missing
 from fuseloom.data.dataset import Dataset, Embedding, Files, Map, Modality, Series, Table, Text
-from fuseloom.data.maps import read_map
+from fuseloom.data.label_counts import LabelPixels, label_pixels
+from fuseloom.data.label_maps import IGNORED
+from fuseloom.data.maps import MapFormat, read_map
 from fuseloom.data.media import (
     ArchivePart,
     Frames,
+    PicturePart,
     frames_of,
     read_audio,
     read_image,
@@ -124,8 +128,10 @@ def describe(dataset: Dataset) -> Description:
 
 
 def _target(dataset: Dataset, target: NDArray[Any]) -> PartDescription:
-    name, task = dataset.schema.target or "target", infer_task(target)
-    values = target.reshape(-1)
+    name = dataset.schema.target or "target"
+    if (pixels := label_pixels(dataset)) is not None:
+        return _label_maps(name, pixels)
+    task, values = infer_task(target), target.reshape(-1)
     if task == "regression":
         numbers = values.astype(np.float64)
         return PartDescription(name=name, kind=task, shape=_distinct(numbers), range=_range([numbers]))
@@ -134,6 +140,19 @@ def _target(dataset: Dataset, target: NDArray[Any]) -> PartDescription:
     counts = _by_frequency([_plain(value) or "(no class)" for value in values.tolist()])
     what = "classes" if task == "classification" else "different"
     return PartDescription(name=name, kind=task, shape=f"{len(counts):,} {what}", counts=counts)
+
+
+def _label_maps(name: str, pixels: LabelPixels) -> PartDescription:
+    """How large the maps are, what of them counts, and in how many rows each label is."""
+    high, wide = (_span(list(sides)) for sides in zip(*pixels.sizes, strict=True))
+    uncounted = pixels.counts[:, IGNORED].sum() / pixels.counts.sum()
+    rows = (pixels.counted > 0).sum(0).tolist()
+    return PartDescription(
+        name=name,
+        kind="maps of labels",
+        shape=f"{len(rows):,} labels, {wide} x {high} pixels, of which {uncounted:.1%} do not count",
+        counts=dict(sorted(zip(pixels.names, rows, strict=True), key=lambda pair: -pair[1])),
+    )
 
 
 def _tags(name: str, sentences: Sequence[Sequence[str]]) -> PartDescription:
@@ -220,11 +239,18 @@ def _files(name: str, modality: Files) -> PartDescription:
         kind=modality.kind,
         shape=_SHAPES[modality.kind](shown),
         missing=len(modality) - len(there),
-        range=_range(read_item(read_map, item)[0] for item in shown) if isinstance(modality, Map) else None,
+        range=_range(_known(item, modality.form) for item in shown) if isinstance(modality, Map) else None,
         examples=tuple(
-            shown_item(i) for i in there[:_EXAMPLES] if isinstance(i, Path | ArchivePart | Frames)
+            shown_item(i)
+            for i in there[:_EXAMPLES]
+            if isinstance(i, Path | ArchivePart | PicturePart | Frames)
         ),
     )
+
+
+def _known(item: Any, form: MapFormat) -> NDArray[np.float32]:
+    values, known = read_item(partial(read_map, form=form), item)
+    return values[:, known]
 
 
 def _sizes(items: Sequence[Any]) -> str:

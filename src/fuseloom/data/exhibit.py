@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from typing import Any, Literal
 
@@ -116,7 +117,7 @@ def _image(modality: Image, row: int) -> Exhibit:
 def _map(modality: Map, row: int) -> Exhibit:
     if modality.items[row] is None:
         return _missing("map")
-    values, known = read_item(read_map, modality.items[row])
+    values, known = read_item(partial(read_map, form=modality.form), modality.items[row])
     count, high, wide = values.shape
     scale = min(1.0, _LONGEST_SIDE / max(high, wide))
     first = np.where(known, values[0], values[0][known].min() if known.any() else 0)

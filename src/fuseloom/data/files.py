@@ -1,7 +1,8 @@
 """Columns of paths: the items they name, and which of them cannot be read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fuseloom.data.media import read_audio, read_image, read_item, reason_of
 from fuseloom.data.ragged import Problems, stacked
 from fuseloom.errors import DataError
 
-__all__ = ["array_files", "checked", "file_bytes", "items_of", "load_array"]
+__all__ = ["array_files", "checked", "file_bytes", "items_of", "load_array", "unreadable"]
 
 _MAGIC = b"\x93NUMPY"
 _READERS: Mapping[str, Callable[[Any], Any]] = {"image": read_image, "map": read_map, "audio": read_audio}
@@ -34,31 +35,38 @@ def file_bytes(path: Path) -> bytes:
 
 
 def items_of(cells: Cells, root: Path | None) -> NDArray[np.object_]:
-    """A path per cell, relative to ``root``; ``None`` where there is no cell."""
+    """A path per cell, relative to ``root``, or its bytes; ``None`` where there is no cell."""
     folder = root if root is not None else Path()
     items = np.empty(len(cells), dtype=object)
-    items[:] = [None if cell is None else folder / str(cell) for cell in as_strings(cells)]
+    if all(isinstance(cell, bytes) for cell in cells):
+        items[:] = cells
+    else:
+        items[:] = [None if cell is None else folder / str(cell) for cell in as_strings(cells)]
     return items
 
 
 def checked(modality: Files, name: str, problems: Problems) -> Files:
     """The same modality, every item of which has been read once; a problem where that failed."""
-    read = _READERS[modality.kind]
+    for row, why in enumerate(unreadable(modality.items, partial(read_item, _READERS[modality.kind]))):
+        if why is not None:
+            problems.setdefault(row, f"{name}: {why}")
+    return modality
+
+
+def unreadable(items: Iterable[Any], read: Callable[[Any], object]) -> list[str | None]:
+    """Why each of them cannot be read, all of which are tried; nothing of those that can, or are ``None``."""
 
     def reason(item: Any) -> str | None:
         if item is None:
             return None
         try:
-            read_item(read, item)
+            read(item)
         except DataError as error:
             return str(error)
         return None
 
     with ThreadPoolExecutor() as threads:
-        for row, why in enumerate(threads.map(reason, modality.items)):
-            if why is not None:
-                problems.setdefault(row, f"{name}: {why}")
-    return modality
+        return list(threads.map(reason, items))
 
 
 def array_files(items: NDArray[np.object_], name: str, problems: Problems) -> Embedding:

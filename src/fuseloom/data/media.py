@@ -1,7 +1,8 @@
 """Pictures and recordings: what an item of one may be, and how it is read.
 
-An item is a path, the bytes of a file, a part of an archive, or an array: pixels ``[H, W]`` or ``[H, W, C]``,
-samples ``[S]`` or ``[S, C]`` with their rate. Frames of a video are pictures one after another.
+An item is a path, the bytes of a file, a part of an archive or of a picture, or an array: pixels ``[H, W]``
+or ``[H, W, C]``, samples ``[S]`` or ``[S, C]`` with their rate. Frames of a video are pictures one after
+another.
 """
 
 import io
@@ -18,6 +19,7 @@ from fuseloom.errors import DataError, MissingExtraError
 __all__ = [
     "ArchivePart",
     "Frames",
+    "PicturePart",
     "Sound",
     "check_pixels",
     "even_places",
@@ -25,6 +27,7 @@ __all__ = [
     "is_audio_name",
     "is_image_name",
     "open_item",
+    "picture_head",
     "read_audio",
     "read_image",
     "read_item",
@@ -36,6 +39,8 @@ T = TypeVar("T")
 
 _IMAGE_ENDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 _AUDIO_ENDS = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".au", ".opus")
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+"""What a camera says of how it was held, and where that makes a side a height."""
 _MOST_PIXELS = 2**27
 _LOWEST_RATE = 1000
 _STREAMED = 2**32 - 1
@@ -56,6 +61,41 @@ class ArchivePart:
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
+
+
+@dataclass(frozen=True)
+class PicturePart:
+    """Of a picture or map in a file some channels, as where the fourth is thermal, or the middle."""
+
+    path: Path
+    channels: tuple[int, ...] = ()
+    """Counted from 0; all of them by default."""
+    size: tuple[int, int] | None = None
+    """Height and width of the middle that is kept; by default everything is."""
+
+    def cut(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """This part of what is in the file, ``[H, W]`` or ``[H, W, C]``.
+
+        Raises:
+            DataError: it has too few channels, or is smaller than the middle should be.
+
+        Example:
+            >>> PicturePart(Path("1.png"), channels=(1,), size=(1, 2)).cut(np.arange(18).reshape(3, 3, 2))
+            array([[[7],
+                    [9]]])
+        """
+        if self.channels:
+            count = pixels.shape[2] if pixels.ndim == 3 else 1
+            if max(self.channels) >= count:
+                raise DataError(f"must have {max(self.channels) + 1} channels or more, got {count}")
+            pixels = np.atleast_3d(pixels)[..., list(self.channels)]
+        if self.size is None:
+            return pixels
+        (high, wide), (whole_high, whole_wide) = self.size, pixels.shape[:2]
+        if high > whole_high or wide > whole_wide:
+            raise DataError(f"must be {wide} x {high} pixels or larger, got {whole_wide} x {whole_high}")
+        top, left = (whole_high - high) // 2, (whole_wide - wide) // 2
+        return pixels[top : top + high, left : left + wide]
 
 
 @dataclass(frozen=True)
@@ -112,8 +152,36 @@ def read_image(item: Any) -> NDArray[np.uint8]:
         return _strip([read_item(read_image, picture) for picture in item.pictures])
     if isinstance(item, np.ndarray):
         return _as_pixels(item)
+    if isinstance(item, PicturePart):
+        made: Callable[[Any], NDArray[Any]] = np.asarray if item.channels else _upright
+        return _as_pixels(item.cut(_of_picture(item.path, made)))
+    return _of_picture(item, _upright)
+
+
+def picture_head(item: Any) -> tuple[str, tuple[int, int]]:
+    """Kind of pixels, as Pillow calls it, and height and width of a picture, of which only the head is read.
+
+    Raises:
+        DataError: there is no such file, or it is no picture.
+        MissingExtraError: Pillow is not installed.
+    """
+    if isinstance(item, np.ndarray):
+        return "array", (item.shape[0], item.shape[1])
+    if isinstance(item, PicturePart):
+        kind, size = picture_head(item.path)
+        return kind, item.size if item.size is not None else size
+    return _of_picture(item, _head)
+
+
+def _of_picture(item: Any, made: Callable[[Any], T]) -> T:
+    """What is made of a picture while its file is open.
+
+    Raises:
+        DataError: there is no such file, or it is not a whole picture.
+        MissingExtraError: Pillow is not installed.
+    """
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise MissingExtraError(
             "Reading pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
@@ -121,7 +189,7 @@ def read_image(item: Any) -> NDArray[np.uint8]:
     try:
         with open_item(item) as file, Image.open(file) as picture:
             check_pixels(picture.width, picture.height)
-            return _rgb(ImageOps.exif_transpose(picture))
+            return made(picture)
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -205,6 +273,8 @@ def shown_item(item: Any) -> str:
         first = item.pictures[0]
         folder = f"{first.parent.name}/" if isinstance(first, Path) else ""
         return f"{folder}{shown_item(first)} and {len(item.pictures) - 1} more"
+    if isinstance(item, PicturePart):
+        return item.path.name
     return item.name if isinstance(item, Path) else type(item).__name__.lower()
 
 
@@ -258,6 +328,20 @@ def _given(sound: Sound) -> tuple[NDArray[Any], int]:
 def _strip(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     high = max(len(pixels) for pixels in pictures)
     return np.concatenate([np.pad(p, ((0, high - len(p)), (0, 0), (0, 0))) for p in pictures], axis=1)
+
+
+def _head(picture: Any) -> tuple[str, tuple[int, int]]:
+    wide, high = picture.size
+    # Pillow decodes a whole PNG file to look for what most have no word of.
+    asked = picture.format != "PNG" or "exif" in picture.info
+    turned = asked and picture.getexif().get(_ORIENTATION) in _TURNED
+    return picture.mode, (wide, high) if turned else (high, wide)
+
+
+def _upright(picture: Any) -> NDArray[np.uint8]:
+    from PIL import ImageOps
+
+    return _rgb(ImageOps.exif_transpose(picture))
 
 
 def _rgb(picture: Any) -> NDArray[np.uint8]:

@@ -5,7 +5,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fuseloom.data import av_digits, crema_d, kinetics_sounds, mfeat, mosei, mosi, mvsa, twitter
+from fuseloom.data import (
+    av_digits,
+    crema_d,
+    deliver,
+    kinetics_sounds,
+    mfeat,
+    mfnet,
+    mosei,
+    mosi,
+    mvsa,
+    nyudv2,
+    sun_rgbd,
+    taskonomy,
+    twitter,
+)
 from fuseloom.data.digits import read_digits
 from fuseloom.data.imbalanced import read_imbalanced
 from fuseloom.data.interactions import NAMED_SETTINGS, read_interactions
@@ -59,7 +73,9 @@ _IN_FOLDERS = {
     **{name: PublishedSet(files=(f"{name}.json",), read=partial(read_scenes, name)) for name in SCENE_SETS},
     "av-digits": PublishedSet(files=av_digits.FILES, read=av_digits.read_av_digits),
     "crema-d": PublishedSet(files=crema_d.FILES, read=crema_d.read_crema_d),
+    "deliver": PublishedSet(files=deliver.FILES, read=deliver.read_deliver, matches=deliver.is_deliver),
     "kinetics-sounds": PublishedSet(files=kinetics_sounds.FILES, read=kinetics_sounds.read_kinetics_sounds),
+    "mfnet": PublishedSet(files=mfnet.FILES, read=mfnet.read_mfnet, matches=mfnet.is_mfnet),
     "mosei": PublishedSet(files=mosei.FILES, read=mosei.read_mosei, holds=any),
     "mfeat": PublishedSet(files=mfeat.FILES, read=mfeat.read_mfeat),
     "mosi": PublishedSet(files=mosi.FILES, read=mosi.read_mosi),
@@ -69,6 +85,11 @@ _IN_FOLDERS = {
         )
         for name in ("mvsa-single", "mvsa-multiple")
     },
+    "nyudv2": PublishedSet(files=nyudv2.FILES, read=nyudv2.read_nyudv2, matches=nyudv2.is_nyudv2),
+    "sun-rgbd": PublishedSet(files=sun_rgbd.FILES, read=sun_rgbd.read_sun_rgbd, matches=sun_rgbd.is_sun_rgbd),
+    "taskonomy": PublishedSet(
+        files=taskonomy.FILES, read=taskonomy.read_taskonomy, matches=taskonomy.is_taskonomy
+    ),
     **{
         name: PublishedSet(files=twitter.FILES, read=read, matches=partial(_found, twitter.find_set, name))
         for name, read in twitter.READERS.items()
@@ -83,7 +104,7 @@ def list_sets() -> list[str]:
 
     Example:
         >>> list_sets()[:3]
-        ['av-digits', 'crema-d', 'digits']
+        ['av-digits', 'crema-d', 'deliver']
     """
     return sorted({*EMBEDDED, *_IN_FOLDERS})
 

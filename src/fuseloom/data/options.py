@@ -18,6 +18,8 @@ class ReadOptions:
 
     target: str | None = None
     """Column or key to predict."""
+    labels: str | None = None
+    """Table that says what labels are called, where the target is maps of them, see `read_label_format`."""
     text: tuple[str, ...] = ()
     """One text modality each: ``COLUMN`` or ``NAME=COLUMN``."""
     tabular: tuple[str, ...] = ()
@@ -30,13 +32,14 @@ class ReadOptions:
     """The same of recordings."""
     array: tuple[str, ...] = ()
     """The same of ``.npy`` files: vectors, or sequences of them."""
-    kinds: Mapping[str, ColumnKind | Literal["classes", "series", "embedding", "ignore"]] = field(
+    kinds: Mapping[str, ColumnKind | Literal["classes", "labels", "series", "embedding", "ignore"]] = field(
         default_factory=dict
     )
     """Column -> kind, where the inferred one is wrong; ``ignore`` leaves the column or array out.
 
-    A target is ``number``, ``category`` or ``classes`` (lists of them, empty where a row has none). An array
-    of three axes is steps in time as ``series``, tokens as ``embedding``.
+    A target is ``number``, ``category``, ``classes`` (lists of them, empty where a row has none) or
+    ``labels`` (paths of maps of them). An array of three axes is steps in time as ``series``, tokens as
+    ``embedding``.
     """
     id_column: str | None = None
     """Column whose values name the rows."""

@@ -1,7 +1,7 @@
 """Which columns and arrays become which modalities: what a person said, and what is inferred."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import cast, get_args
 
@@ -17,6 +17,7 @@ from fuseloom.data.dataset import (
 )
 from fuseloom.data.files import items_of
 from fuseloom.data.kinds import infer_kind, is_identifier, why_left_out
+from fuseloom.data.label_maps import LabelFormat, read_label_format
 from fuseloom.data.names import check_name, modality_name, split_group
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.source import Source
@@ -29,8 +30,9 @@ SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
     **dict.fromkeys(("test", "testing"), "test"),
+    "none": "",
 }
-"""How sources spell the three splits -> how we do."""
+"""How sources spell the three splits -> how we do; and what they say of rows that are in none of them."""
 
 _HOLDERS: Mapping[ColumnKind, ModalityKind] = {
     "number": "table",
@@ -85,12 +87,14 @@ def plan(source: Source, options: ReadOptions) -> tuple[Schema, list[str]]:
         source.column(name, role=role)
     taken |= dict.fromkeys(folds, "fold_columns")
     planned, notes = _modalities(source, options, taken)
+    kind = _kind_of_all(source, options, targets)
     schema = Schema(
         source_format=source.source_format,
         modalities=_checked(planned, source),
         target=target,
         target_columns=targets if len(targets) > 1 else (),
-        target_kind=_kind_of_all(source, options, targets),
+        target_kind=kind,
+        label_format=_label_format(source, options) if kind == "labels" else None,
         id_column=row_id,
         split_column=split,
         fold_columns=folds,
@@ -107,7 +111,7 @@ def _check_kinds(source: Source, options: ReadOptions, targets: Sequence[str]) -
                 f"kinds must name columns of {source.name}, got {name!r}.{did_you_mean(name, known)}"
             )
         allowed = _array_kinds(source.arrays[name]) if name in source.arrays else get_args(ColumnKind)
-        allowed = (*allowed, "classes") if name in targets else allowed
+        allowed = (*allowed, "classes", "labels") if name in targets else allowed
         if kind != "ignore" and name in source.unusable:
             raise DataError(f"The kind of {name!r} must be 'ignore', got {kind!r}: {source.unusable[name]}.")
         if kind != "ignore" and kind not in allowed:
@@ -165,8 +169,18 @@ def _target_kind(source: Source, options: ReadOptions, target: str) -> TargetKin
     if kind is None:
         cells = source.column(target, role="target")
         kind = infer_kind(cells, decimal_comma=source.decimal_comma)
-        kind = "classes" if kind != "number" and infer_task(as_strings(cells)) == "multilabel" else kind
-    return cast(TargetKind, kind) if kind in ("number", "classes") else "category"
+        if kind in ("image", "array"):
+            kind = "labels"
+        elif kind != "number" and infer_task(as_strings(cells)) == "multilabel":
+            kind = "classes"
+    return cast(TargetKind, kind) if kind in ("number", "classes", "labels") else "category"
+
+
+def _label_format(source: Source, options: ReadOptions) -> LabelFormat:
+    form = LabelFormat() if source.label_format is None else source.label_format
+    return (
+        form if options.labels is None else replace(read_label_format(options.labels), channel=form.channel)
+    )
 
 
 def _fold_columns(source: Source, options: ReadOptions) -> tuple[str, ...]:
@@ -354,7 +368,11 @@ def _checked(planned: list[_Planned], source: Source) -> dict[str, ModalitySpec]
 
 
 def _target_note(schema: Schema) -> str:
-    what = {"number": "numbers", "classes": "lists of classes, of which an empty cell has none"}
+    what = {
+        "number": "numbers",
+        "classes": "lists of classes, of which an empty cell has none",
+        "labels": "maps of labels",
+    }
     return f"target: {schema.target!r}, read as {what.get(str(schema.target_kind), 'names of classes')}"
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from fuseloom.data.cells import Cells
-from fuseloom.data.dataset import Modality, SetAside
+from fuseloom.data.dataset import Modality, SetAside, TargetKind
+from fuseloom.data.label_maps import LabelFormat
 from fuseloom.errors import DataError, did_you_mean
 
 __all__ = ["Source", "check_columns", "check_lengths"]
@@ -33,7 +33,9 @@ class Source:
     """The folder that paths in columns are relative to."""
     target: str | None = None
     """The target where the format itself says it; so for the next two."""
-    target_kind: Literal["number", "category"] | None = None
+    target_kind: TargetKind | None = None
+    label_format: LabelFormat | None = None
+    """Of a target of maps, whose column holds paths."""
     split_column: str | None = None
     grouping: str | None = None
     """The label that no two splits should share, such as the speaker; kept together only where asked for."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fuseloom.data.dataset import ModalitySpec, Schema
+from fuseloom.data.label_maps import LabelFormat
 from fuseloom.data.preprocessing import PREPROCESSORS, Preprocessor
 from fuseloom.errors import DataError
 
@@ -35,7 +36,8 @@ def schema_state(schema: Schema) -> dict[str, Any]:
         {"name": name, "kind": spec.kind, "columns": [list(column) for column in spec.columns.items()]}
         for name, spec in schema.modalities.items()
     ]
-    return {**vars(schema), "modalities": modalities}
+    form = schema.label_format
+    return {**vars(schema), "modalities": modalities, "label_format": None if form is None else form.state()}
 
 
 def schema_from_state(state: Mapping[str, Any]) -> Schema:
@@ -50,6 +52,8 @@ def schema_from_state(state: Mapping[str, Any]) -> Schema:
             for one in state["modalities"]
         }
         several = {name: tuple(state.get(name, ())) for name in ("fold_columns", "target_columns")}
-        return Schema(**{**state, "modalities": modalities, **several})
+        form = state.get("label_format")
+        labels = None if form is None else LabelFormat.from_state(form)
+        return Schema(**{**state, "modalities": modalities, **several, "label_format": labels})
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"The state of a schema must have its entries, got one without: {error}.") from None

@@ -1,5 +1,6 @@
 """Scores of label maps: pixels counted by what they are and what they were called."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,10 +9,11 @@ from numpy.typing import NDArray
 
 from fuseloom.errors import DataError, OptionError
 
-__all__ = ["Absent", "SegmentationScores", "confusion_counts", "segmentation_scores"]
+__all__ = ["Absent", "SegmentationScores", "confusion_counts", "scores_of_sums", "segmentation_scores"]
 
 Absent = Literal["skip", "zero"]
 Ints = NDArray[np.integer[Any]]
+Counts = NDArray[np.number[Any]]
 Floats = NDArray[np.float64]
 
 
@@ -58,7 +60,7 @@ def confusion_counts(found: Ints, true: Ints, num_labels: int) -> NDArray[np.int
     return np.bincount(pairs, minlength=num_labels**2).reshape(num_labels, num_labels)
 
 
-def segmentation_scores(counts: Ints, *, absent: Absent = "skip") -> SegmentationScores:
+def segmentation_scores(counts: Counts, *, absent: Absent = "skip") -> SegmentationScores:
     """Accuracy, intersection over union and F1 of pixels so counted, of one picture or of a whole set.
 
     Args:
@@ -98,7 +100,31 @@ def segmentation_scores(counts: Ints, *, absent: Absent = "skip") -> Segmentatio
     )
 
 
-def _shares(some: Ints, of: Ints) -> Floats:
+def scores_of_sums(sums: Floats, *, score: str, label: int | None = None, absent: Absent = "skip") -> Floats:
+    """One of the scores of many counts at once, such as those of resampled rows.
+
+    Args:
+        sums: Counts as of `confusion_counts`, laid out ``[..., K * K]``.
+        score: Name of a field of `SegmentationScores`.
+        label: Which label's, of a score of each.
+        absent: As of `segmentation_scores`.
+
+    Returns:
+        Scores ``[...]``.
+
+    Example:
+        >>> sums = np.array([[3.0, 1.0, 0.0, 4.0], [1.0, 0.0, 0.0, 1.0]])
+        >>> scores_of_sums(sums, score="pixel_accuracy").tolist()
+        [0.875, 1.0]
+    """
+    labels = math.isqrt(sums.shape[-1])
+    flat = sums.reshape(-1, labels, labels)
+    found = [getattr(segmentation_scores(counts, absent=absent), score) for counts in flat]
+    values = np.array([one if label is None else one[label] for one in found], dtype=np.float64)
+    return values.reshape(sums.shape[:-1])
+
+
+def _shares(some: Counts, of: Counts) -> Floats:
     shares: Floats = np.divide(some, of, out=np.full(some.shape, np.nan), where=of > 0)
     return shares
 

@@ -15,7 +15,7 @@ from fuseloom.models.config import ModelConfig
 from fuseloom.models.fusion import FusionModel
 from fuseloom.models.spec import FusionSpec, stages_run
 from fuseloom.models.systems import named_system
-from fuseloom.registry import card, create, list_fusions, lookup
+from fuseloom.registry import card, create, list_fusions, list_names, lookup
 from fuseloom.tasks import Task
 
 __all__ = ["build_model", "encoder_options"]
@@ -29,9 +29,14 @@ def build_model(config: ModelConfig, task: Task) -> FusionModel:
 
     Raises:
         ModalityError: a part cannot take the modalities.
-        OptionError: an unknown part or option, or a merge inside the encoders or behind an anchor that keeps
-            no positions.
+        OptionError: an unknown part or option, a merge inside the encoders or behind an anchor that keeps no
+            positions, or a system of dense prediction.
     """
+    if config.fusion in list_names(kind="dense"):
+        raise OptionError(
+            f"fusion must be one that answers once for each row, for {task.name}, got {config.fusion!r}, "
+            "which predicts at each pixel. Name a target of label maps."
+        )
     encoders = {name: _build_encoder(options, config) for name, options in encoder_options(config).items()}
     for name in config.frozen:
         encoders[name].freeze()

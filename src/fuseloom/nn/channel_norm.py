@@ -77,7 +77,8 @@ class MaskedBatchNorm(nn.Module):
     def _remember(self, mean: Tensor, squares: Tensor, count: Tensor) -> None:
         variance = squares / (count - 1).clamp(min=1)
         for running, new, enough in ((self.running_mean, mean, 1), (self.running_var, variance, 2)):
-            running.add_((new.to(running.dtype) - running) * (_MOMENTUM * (count >= enough)))
+            # As data: an earlier pass of the same step holds them, though its gradient does not read them.
+            running.data.add_((new.to(running.dtype) - running) * (_MOMENTUM * (count >= enough)))
 
 
 class MaskedInstanceNorm(nn.Module):

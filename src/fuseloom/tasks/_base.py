@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from fuseloom.merge import Decision
 
 __all__ = ["Metric", "Task"]
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +55,10 @@ class Task(ABC):
     """Whether made splits keep the shares of the target's values."""
     positions_of: ClassVar[str] = ""
     """Kind of the modality at whose positions it predicts, such as the words of a text; none for rows."""
+    on_grid: ClassVar[bool] = False
+    """Whether it predicts at the pixels of a grid that all modalities share; such a task can be `resized`."""
+    size: tuple[int, int] = (1, 1)
+    """Height and width of the grid."""
     notes: tuple[str, ...] = ()
     """How the raw targets were read, where that is not plain."""
 
@@ -84,6 +87,14 @@ class Task(ABC):
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy or a pickle is made of the state, as metrics may be functions that have no name."""
         return type(self).from_state, (self.state(),)
+
+    def resized(self, height: int, width: int) -> Self:
+        """The same task on a grid of other sides.
+
+        Raises:
+            OptionError: the task is of no grid.
+        """
+        raise OptionError(f"A task of pixels must be one of a grid, got {self.name!r}.")
 
     @property
     @abstractmethod

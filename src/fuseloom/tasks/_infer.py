@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.tasks._label_item import LabelItem
 from fuseloom.tasks._labels import find_separator, split_labels
 
 __all__ = ["infer_task"]
@@ -15,7 +16,7 @@ def infer_task(target: NDArray[Any]) -> str:
 
     Strings, and at most 20 whole numbers, are classes. Strings are lists of classes where a part between
     separators (``;`` or ``|``) occurs in several different strings. Several columns are lists of classes
-    where all are 0 or 1, otherwise numbers. Tuples are tags of words.
+    where all are 0 or 1, otherwise numbers. Tuples are tags of words, and maps of labels those of pixels.
 
     Example:
         >>> infer_task(np.array(["yes", "no"])), infer_task(np.array([0.5, 2.25]))
@@ -26,8 +27,9 @@ def infer_task(target: NDArray[Any]) -> str:
     if target.ndim == 2 and target.shape[1] > 1:
         return "multilabel" if np.isin(target, (0, 1)).all() else "regression"
     target = target.reshape(-1)
-    if target.dtype.kind == "O" and all(isinstance(value, tuple) for value in target):
-        return "tagging"
+    for kind, name in ((tuple, "tagging"), (LabelItem, "segmentation")):
+        if target.dtype.kind == "O" and all(isinstance(value, kind) for value in target):
+            return name
     if target.dtype.kind in "OUSb":
         return "multilabel" if _are_lists(target) else "classification"
     values = np.unique(target[np.isfinite(target)])

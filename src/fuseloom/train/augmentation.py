@@ -15,32 +15,33 @@ __all__ = ["Augmentation"]
 
 _Transform = Callable[..., Any]
 
-_JOINT = "+"
-"""Between modalities that change together."""
+_JOINT, _ALL = "+", "*"
+"""Between modalities that change together, and what stands for all that have pixels."""
+_MAPS = 3
+"""Axes of maps of labels."""
 _OWN: Mapping[str, type] = {"GeminiFusionScene": GeminiFusionScene}
 """Name -> what torchvision does not have; it takes the parts of a scene as torchvision's transforms do."""
 
 
 class Augmentation:
-    """Random transforms of torchvision, or of a published system, each row of a batch its own.
+    """Random transforms of torchvision, each row of a batch its own.
 
     Modalities that see one scene change together: of ``photo+depth`` both are mirrored, or none. Maps of
     numbers go where pictures go, and keep their numbers: a change of colour passes them by, and what lies
-    between two pixels is that of the nearest. Where the target is a map of labels, ``[B, H, W]``, it goes
-    along, and rows may become smaller or larger, all alike. What a crop adds is the transform's ``fill`` in
-    pictures, zero in maps, False in their masks, and 255 in labels, which does not count.
+    between two pixels is that of the nearest. So do maps of labels to learn, ``[B, H, W]``, which go with
+    every modality that moves; what a crop adds around them does not count. Only with them may a crop be
+    smaller than the rows were, of all modalities alike.
 
     Args:
-        settings: Modality of pictures or maps, or several with ``+`` between them -> name of a transform of
-            ``torchvision.transforms.v2``, or ``GeminiFusionScene`` -> its options; transforms are done in
-            their order.
+        settings: Modality of pictures or maps, several with ``+`` between them, or ``*`` for all that there
+            are -> name of a transform of ``torchvision.transforms.v2``, or ``GeminiFusionScene`` -> its
+            options; transforms are done in their order.
 
     Raises:
         MissingExtraError: torchvision is not installed.
         OptionError: there is no such transform, or it does not take the options; a modality is named twice;
             in a call, one that is not there or is neither pictures in bytes nor maps, or such as a transform
-            leaves of another size where the target is no map of labels; or labels that would not go where
-            all that they are of goes.
+            leaves of another size than it had, or than maps of labels beside it.
 
     Example:
         >>> turn = Augmentation({"photo": {"RandomHorizontalFlip": {"p": 1.0}}})
@@ -50,13 +51,12 @@ class Augmentation:
     """
 
     def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
-        groups = {tuple(names.split(_JOINT)): wanted for names, wanted in settings.items() if wanted}
-        self.transforms = {names: _sequence(wanted) for names, wanted in groups.items()}
+        self.transforms = {
+            tuple(names.split(_JOINT)): _sequence(wanted) for names, wanted in settings.items() if wanted
+        }
         every = [name for names in self.transforms for name in names]
         if twice := [name for name in every if every.count(name) > 1]:
             raise OptionError(f"augment must name each modality once, got {twice[0]!r} twice.")
-        self.moved = [names for names, wanted in groups.items() if any(map(_moves, wanted))]
-        """Modalities whose pixels go elsewhere, together."""
 
     def __call__(self, batch: Batch) -> Batch:
         """The same rows changed, drawn from torch's global generator.
@@ -64,48 +64,53 @@ class Augmentation:
         A mask of pixels, ``[B, H, W]``, goes where its picture or map goes.
         """
         inputs, masks, target = dict(batch.inputs), dict(batch.masks), batch.target
-        labelled = target is not None and target.dim() == 3 and not target.is_floating_point()
-        if labelled:
-            self._check_together(batch)
+        labels = _labels(target)
         for names, transform in self.transforms.items():
-            values = {name: _seen(batch, name) for name in names}
+            values = {name: _seen(batch, name) for name in _named(names, batch)}
             known = {
-                name: mask for name in names if (mask := masks.get(name)) is not None and mask.dim() == 3
+                name: mask for name in values if (mask := masks.get(name)) is not None and mask.dim() == 3
             }
-            along = [target] if target is not None and labelled and names in self.moved else []
-            changed = _changed(transform, values, known, along)
+            maps = [mask.to(torch.uint8) for mask in known.values()]
+            changed = _changed(transform, values, maps if labels is None else [*maps, labels])
             for name, value in values.items():
                 inputs[name] = changed.pop(0)
-                _check_left(inputs[name], value, name, size=changed[-1].shape if along else value.shape)
+                same = inputs[name].shape == value.shape or labels is not None
+                if not same or inputs[name].dtype != value.dtype:
+                    raise OptionError(
+                        f"augment must leave what is seen as large as it is, {_said(value)}, got "
+                        f"{_said(inputs[name])} of {name!r}. Give the transform the size that it has."
+                    )
             masks |= {name: changed.pop(0).bool() for name in known}
-            target = _counted(changed.pop(), along[0]) if along else target
+            if labels is not None:
+                _check_moved(changed[0], labels, inputs, values)
+                labels = changed.pop(0)
+        if labels is not None:
+            target = labels - 1
         return replace(batch, inputs=inputs, masks=masks, target=target)
 
-    def _check_together(self, batch: Batch) -> None:
-        """That labels go where everything goes that they are of."""
-        if not self.moved:
-            return
-        scene = sorted(name for name, value in batch.inputs.items() if value.dim() == 4)
-        if (found := [sorted(names) for names in self.moved]) != [scene]:
-            raise OptionError(
-                f"augment must move all that a map of labels is of together, {_JOINT.join(scene)}, got "
-                f"{' and '.join(map(_JOINT.join, found))}."
-            )
+
+def _labels(target: Tensor | None) -> Tensor | None:
+    """Maps of labels one higher, so that 0 does not count, with which transforms fill what they add."""
+    if target is None or target.dim() != _MAPS or target.dtype != torch.uint8:
+        return None
+    return target + 1
 
 
-def _moves(name: str) -> bool:
-    """Whether a transform changes where things are, by the file of torchvision that it stands in."""
-    from torchvision.transforms import v2
+def _named(names: Sequence[str], batch: Batch) -> Sequence[str]:
+    if _ALL not in names:
+        return names
+    return [name for name, value in batch.inputs.items() if value.dim() == _MAPS + 1]
 
-    return name in _OWN or getattr(v2, name).__module__.endswith("_geometry")
 
-
-def _check_left(found: Tensor, before: Tensor, name: str, *, size: Sequence[int]) -> None:
-    kept = before.shape[:-2] + torch.Size(size[-2:])
-    if found.shape != kept or found.dtype != before.dtype:
+def _check_moved(
+    after: Tensor, before: Tensor, inputs: Mapping[str, Tensor], moved: Mapping[str, Tensor]
+) -> None:
+    """Refuse labels that went with some modalities and not with all."""
+    left = [name for name, value in inputs.items() if value.dim() == _MAPS + 1 and name not in moved]
+    if left and (after.shape != before.shape or not after.equal(before)):
         raise OptionError(
-            f"augment must leave what is seen as large as it is, {_said(before)}, got "
-            f"{_said(found)} of {name!r}. Give the transform the size that it has."
+            f"augment must move all that is at the labels' pixels together, got {[*moved]} without "
+            f"{left[0]!r}. Name them all, {_JOINT.join([*moved, *left])}, or {_ALL!r}."
         )
 
 
@@ -158,42 +163,20 @@ def _seen(batch: Batch, name: str) -> Tensor:
     return value
 
 
-def _changed(
-    transform: _Transform, values: Mapping[str, Tensor], known: Mapping[str, Tensor], labels: Sequence[Tensor]
-) -> list[Tensor]:
-    """All of these, and behind them their masks and the labels as numbers, row by row."""
+def _changed(transform: _Transform, values: Mapping[str, Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
+    """All of these, and behind them maps of numbers over their pixels, row by row."""
     from torchvision.tv_tensors import Image, Mask
 
     kinds = [
         *(Image if value.dtype == torch.uint8 else Mask for value in values.values()),
-        *[Mask] * (len(known) + len(labels)),
+        *[Mask] * len(maps),
     ]
-    parts = [
-        *values.values(),
-        *(mask.to(torch.uint8) for mask in known.values()),
-        *(_shifted(one, values) for one in labels),
-    ]
+    parts = [*values.values(), *maps]
     rows = [
         transform([kind(part) for kind, part in zip(kinds, of_row, strict=True)])
         for of_row in zip(*parts, strict=True)
     ]
     return [_stacked([row[place] for row in rows]) for place in range(len(parts))]
-
-
-def _shifted(labels: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-    """Labels in bytes, one more than they are: then what does not count is zero, as what a crop adds."""
-    for name, value in values.items():
-        if value.shape[-2:] != labels.shape[-2:]:
-            raise OptionError(
-                f"A map of labels must be as large as what it is of, {list(value.shape[-2:])} of {name!r}, "
-                f"got {list(labels.shape[-2:])}."
-            )
-    return (labels + 1).to(torch.uint8)
-
-
-def _counted(shifted: Tensor, labels: Tensor) -> Tensor:
-    """Labels from what `_shifted` made of them."""
-    return (shifted - 1).to(labels.dtype)
 
 
 def _stacked(rows: list[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from fuseloom.errors import OptionError
+from fuseloom.models.dense_systems import DensePredictor
 from fuseloom.part import Staged
 from fuseloom.tasks import Task
 from fuseloom.train.augmentation import Augmentation
@@ -129,6 +130,8 @@ class FitConfig:
         return self.batch_size if self.batch_size is not None else min(max(32, -(-num_rows // 6)), 512)
 
 
+_AT_ONCE = 2**23
+"""Numbers of inputs of the rows that are predicted at once: pictures of 1024 x 1024 pixels two by two."""
 _CHOICES = {
     "class_weight": get_args(ClassWeight),
     "fall_from": get_args(FallFrom),
@@ -477,8 +480,11 @@ def exact_outputs(model: nn.Module, rows: Batch | Selection, *, batch_size: int 
     """Outputs ``[N, K]`` computed in float64, for predictions that are kept or shown.
 
     In float32 the last digits of a row depend on which rows it is computed with, in what order and on how
-    many threads; in float64 that is far below any digit that is stored.
+    many threads; in float64 that is far below any digit that is stored. Of dense prediction labels are kept
+    and no digits, so that its own dtype will do.
     """
+    if isinstance(model, DensePredictor):
+        return predict_outputs(model, rows, batch_size=batch_size)
     parts = (
         replace(part, inputs={n: v.double() if v.is_floating_point() else v for n, v in part.inputs.items()})
         for part in _parts(rows, batch_size)
@@ -487,6 +493,9 @@ def exact_outputs(model: nn.Module, rows: Batch | Selection, *, batch_size: int 
 
 
 def _parts(rows: Batch | Selection, size: int) -> Iterator[Batch]:
+    """All rows in their order, so many at a time, or fewer of large ones."""
+    one = rows.take(slice(0, 1))
+    size = max(1, min(size, _AT_ONCE // max(1, sum(value[0].numel() for value in one.inputs.values()))))
     return (rows.take(slice(start, start + size)) for start in range(0, len(rows), size))
 
 
@@ -500,7 +509,7 @@ def _outputs(model: nn.Module, parts: Iterable[Batch]) -> NDArray[Any]:
     training = model.training
     model.eval()
     with torch.inference_mode():
-        outputs = torch.cat([apply_model(model, part) for part in parts]).cpu()
+        outputs = torch.cat([apply_model(model, part).cpu() for part in parts])
     model.train(training)
     return outputs.numpy()
 

@@ -45,6 +45,9 @@ class DataSettings:
     """Those to learn from; all, where none is named."""
     fraction: float = 1.0
     """Share of the training and validation rows to use, by class; test rows are always all used."""
+    conditions: str | None = None
+    """Column of labels, such as the weather: besides all test rows, those of each of its values are scored,
+    and so are rows of no split that have one."""
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:

@@ -23,6 +23,7 @@ from fuseloom.data import (
 from fuseloom.encoders import Encoder
 from fuseloom.errors import RunError
 from fuseloom.models import FusionModel, ModelConfig
+from fuseloom.models.dense_systems import DensePredictor
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
 from fuseloom.train.files import digest, reporting, write_whole
@@ -47,7 +48,7 @@ class SavedModel:
     tokenizer's, lie under ``preprocessing``. Nothing outside of it is needed to predict.
     """
 
-    model: FusionModel | Remedied
+    model: FusionModel | DensePredictor | Remedied
     config: ModelConfig
     task: Task
     schema: Schema
@@ -121,6 +122,8 @@ class SavedModel:
 
     def _whole_config(self) -> ModelConfig:
         """A configuration that is built without reaching for anything that was pretrained."""
+        if isinstance(self.model, DensePredictor):
+            return self.config
         encoders = {}
         for name, options in self.config.encoders.items():
             encoder = fusion_inside(self.model).encoders[name]

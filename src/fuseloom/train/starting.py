@@ -9,14 +9,18 @@ from torch import nn
 from fuseloom.encoders import Encoder
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.models import FusionModel
+from fuseloom.models.checkpoint import read_checkpoint
+from fuseloom.models.dense_systems import DensePredictor
 from fuseloom.train.generators import undisturbed
 from fuseloom.train.remedies import fusion_inside
 from fuseloom.train.saved import SavedModel
 
 __all__ = ["start_from"]
 
+_BACKBONE = "backbone"
 
-def start_from(model: FusionModel, sources: Mapping[str, str]) -> list[str]:
+
+def start_from(model: FusionModel | DensePredictor, sources: Mapping[str, str]) -> list[str]:
     """Copy into encoders the weights of encoders of other models, and say how much of each.
 
     An encoder takes over stage after stage, until one has other weights than its own: the end of an encoder
@@ -24,7 +28,8 @@ def start_from(model: FusionModel, sources: Mapping[str, str]) -> list[str]:
 
     Args:
         model: What is about to be trained; it is changed.
-        sources: Modality -> run folder or saved model, which has an encoder of the same modality.
+        sources: Modality -> run folder or saved model, which has an encoder of the same modality; of dense
+            prediction ``backbone`` -> weights of a pretrained one, a file of safetensors or of torch.
 
     Returns:
         A line for a person per encoder.
@@ -33,6 +38,8 @@ def start_from(model: FusionModel, sources: Mapping[str, str]) -> list[str]:
         OptionError: a modality that either model lacks, or encoders that differ from the first stage on.
         RunError: there is no saved model, or it is damaged.
     """
+    if isinstance(model, DensePredictor):
+        return [_start_backbone(model, name, source) for name, source in sources.items()]
     said = []
     for name, source in sources.items():
         own = _encoder(model, name, "the model")
@@ -49,6 +56,13 @@ def start_from(model: FusionModel, sources: Mapping[str, str]) -> list[str]:
             mine.load_state_dict(theirs.state_dict())
         said.append(f"{name}: {len(alike)} of {len(own.stages)} stages start from {source}")
     return said
+
+
+def _start_backbone(model: DensePredictor, name: str, source: str) -> str:
+    if name != _BACKBONE:
+        raise OptionError(f"start must name {_BACKBONE!r} for dense prediction, got {name!r}.")
+    model.load_backbone(read_checkpoint(Path(source)))
+    return f"{_BACKBONE}: all streams start from {source}"
 
 
 def _encoder(model: FusionModel, name: str, where: str) -> Encoder:

@@ -8,6 +8,7 @@ import numpy as np
 from fuseloom.data.checks import Finding
 from fuseloom.data.checks.grids import find_grids
 from fuseloom.data.dataset import Dataset, Image, Map, ModalitySpec, Schema
+from fuseloom.data.maps import MapFormat
 
 
 def dataset(depths: list[Any], photos: list[Any] | None = None) -> Dataset:
@@ -75,3 +76,11 @@ def test_pictures_alone_are_not_looked_at() -> None:
     rows = dataset([ramp(2, 2)], [photo(4, 9)])
     pictures = {name: one for name, one in rows.modalities.items() if name == "photo"}
     assert not [*find_grids(replace(rows, modalities=pictures))]
+
+
+def test_a_map_of_which_nothing_is_known_says_nothing() -> None:
+    rows = dataset([ramp(6, 8), np.zeros((6, 8)) + [0, 5] * 4])
+    form = MapFormat(unknown=(0, 5))
+    unknown = replace(rows, modalities={"depth": replace(rows.modalities["depth"], form=form)})
+    assert found(rows) == {}
+    assert found(unknown)["flat-maps"].where == ("room 1",)

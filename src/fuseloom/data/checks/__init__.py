@@ -4,11 +4,13 @@ from fuseloom.data.checks._finding import CheckResult, Finding, Severity
 from fuseloom.data.checks.contents import contents
 from fuseloom.data.checks.copies import find_copies
 from fuseloom.data.checks.grids import find_grids
+from fuseloom.data.checks.labels import find_labels
 from fuseloom.data.checks.leaks import find_leaks
 from fuseloom.data.checks.names import find_misaligned
 from fuseloom.data.checks.parts import find_uneven
 from fuseloom.data.checks.values import find_values
 from fuseloom.data.dataset import Dataset
+from fuseloom.data.label_counts import label_pixels
 
 __all__ = ["CheckResult", "Finding", "Severity", "check"]
 
@@ -21,7 +23,7 @@ def check(dataset: Dataset) -> CheckResult:
     a person should know.
 
     Args:
-        dataset: As `fuseloom.data.load` gives it; pictures and recordings are read once more.
+        dataset: As `fuseloom.data.load` gives it; pictures, recordings and maps are read once more.
 
     Raises:
         DataError: a file has vanished since.
@@ -34,7 +36,7 @@ def check(dataset: Dataset) -> CheckResult:
         >>> [(one.severity, one.kind, one.where) for one in check(rows).findings]
         [('error', 'input-tells-target', ('a, feature 0',))]
     """
-    prints = contents(dataset)
+    prints, pixels = contents(dataset), label_pixels(dataset)
     findings = [
         *_set_aside(dataset),
         *_missing(dataset),
@@ -42,7 +44,8 @@ def check(dataset: Dataset) -> CheckResult:
         *find_uneven(dataset),
         *find_leaks(dataset),
         *find_misaligned(dataset),
-        *find_grids(dataset),
+        *find_grids(dataset, pixels),
+        *([] if pixels is None else find_labels(dataset, pixels)),
         *find_values(dataset, prints),
     ]
     errors_first = sorted(findings, key=lambda one: one.severity != "error")

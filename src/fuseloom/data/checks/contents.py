@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fuseloom.data.dataset import Dataset, Embedding, Files, Modality, Series, Table, Text
-from fuseloom.data.media import ArchivePart, Sound, frames_of, reason_of, shown_item
+from fuseloom.data.media import ArchivePart, PicturePart, Sound, frames_of, reason_of, shown_item
 from fuseloom.errors import DataError
 
 __all__ = ["Contents", "contents"]
@@ -73,12 +73,18 @@ def _item(modality: Files, row: int) -> bytes | None:
 
 
 def _content(item: Any) -> bytes:
-    if isinstance(item, bytes):
-        return item
     if isinstance(item, np.ndarray):
         return repr((item.shape, item.dtype)).encode() + item.tobytes()
     if isinstance(item, Sound):
         return repr(item.rate).encode() + item.samples.tobytes()
+    if isinstance(item, PicturePart):
+        return repr((item.channels, item.size)).encode() + _of_file(item.path)
+    return _of_file(item)
+
+
+def _of_file(item: Any) -> bytes:
+    if isinstance(item, bytes):
+        return item
     try:
         return item.read() if isinstance(item, ArchivePart) else Path(item).read_bytes()
     except OSError as error:

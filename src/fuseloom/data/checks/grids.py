@@ -1,15 +1,17 @@
 """Maps and pictures of one row whose pixels do not belong together, and maps that say nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fuseloom.data.checks._finding import Finding
 from fuseloom.data.dataset import Dataset, Image, Map
-from fuseloom.data.maps import read_map
-from fuseloom.data.media import frames_of, read_image, read_item
+from fuseloom.data.label_counts import LabelPixels
+from fuseloom.data.maps import MapFormat, read_map
+from fuseloom.data.media import frames_of, picture_head, read_item
 
 __all__ = ["find_grids"]
 
@@ -19,13 +21,17 @@ _ALIKE = 0.02
 """Ratios of sides that differ by less are of one shape: of 480 rows of pixels some may have been cut off."""
 
 
-def find_grids(dataset: Dataset) -> Iterator[Finding]:
-    """Rows whose map and picture, or maps, differ in shape or size, and maps of one number only."""
+def find_grids(dataset: Dataset, pixels: LabelPixels | None = None) -> Iterator[Finding]:
+    """Rows whose map and picture, maps, or labels differ in shape or size, and maps of one number only."""
     modalities = {name: one for name, one in dataset.modalities.items() if isinstance(one, Image | Map)}
-    if not any(isinstance(one, Map) for one in modalities.values()):
+    if pixels is None and not any(isinstance(one, Map) for one in modalities.values()):
         return
     seen = {name: _looked_at(one) for name, one in modalities.items()}
-    sizes = {name: [size for size, _ in found] for name, found in seen.items()}
+    sizes: dict[str, Sequence[Size | None]] = {
+        name: [size for size, _ in found] for name, found in seen.items()
+    }
+    if pixels is not None:
+        sizes["labels"] = pixels.sizes
     rows = [
         {name: own[row] for name, own in sizes.items() if own[row] is not None} for row in range(len(dataset))
     ]
@@ -75,17 +81,16 @@ def _differing(dataset: Dataset, rows: list[dict[str, Size | None]]) -> Iterator
 
 def _looked_at(modality: Image | Map) -> list[tuple[Size | None, bool]]:
     """Of each row the size of what it has, and whether that says something."""
-    look = _map if isinstance(modality, Map) else _picture
+    look = partial(_map, form=modality.form) if isinstance(modality, Map) else _picture
     with ThreadPoolExecutor() as threads:
         return list(threads.map(lambda item: (None, True) if item is None else look(item), modality.items))
 
 
 def _picture(item: Any) -> tuple[Size | None, bool]:
-    high, wide, _ = read_item(read_image, frames_of(item)[0]).shape
-    return (high, wide), True
+    return read_item(picture_head, frames_of(item)[0])[1], True
 
 
-def _map(item: Any) -> tuple[Size | None, bool]:
-    values, known = read_item(read_map, item)
+def _map(item: Any, form: MapFormat) -> tuple[Size | None, bool]:
+    values, known = read_item(partial(read_map, form=form), item)
     high, wide = known.shape
     return (high, wide), bool(known.any() and np.ptp(values[:, known], axis=1).max() > 0)

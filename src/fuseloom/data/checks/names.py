@@ -7,7 +7,7 @@ from typing import Any
 
 from fuseloom.data.checks._finding import Finding
 from fuseloom.data.dataset import Dataset, Files
-from fuseloom.data.media import ArchivePart, Frames
+from fuseloom.data.media import ArchivePart, Frames, PicturePart
 
 __all__ = ["find_misaligned"]
 
@@ -57,4 +57,6 @@ def _stem(item: Any) -> str | None:
     """What a file is called without its ending; of frames it is what their folder is called."""
     if isinstance(item, Frames):
         return item.pictures[0].parent.name if isinstance(item.pictures[0], Path) else None
+    if isinstance(item, PicturePart):
+        return item.path.stem
     return Path(item.name).stem if isinstance(item, Path | ArchivePart) else None

@@ -19,7 +19,8 @@ _UNEVEN = 10
 def find_uneven(dataset: Dataset) -> Iterator[Finding]:
     """Rare classes, classes and types of entities that training rows lack, groups in two splits."""
     yield from _groups(dataset)
-    task = "" if dataset.target is None else infer_task(dataset.target)
+    pixels = dataset.schema.target_kind == "labels"  # counted elsewhere
+    task = "" if dataset.target is None or pixels else infer_task(dataset.target)
     if dataset.target is not None and task == "tagging":
         types = [{tag.partition("-")[2] for tag in tags} - {""} for tags in dataset.target]
         yield from _untrained(dataset, types, what="types of entities")

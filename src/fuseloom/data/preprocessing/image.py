@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.data.dataset import Image
+from fuseloom.data.grid import Grid, usual_sides
 from fuseloom.data.media import even_places, frames_of, read_image, read_item
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor
 from fuseloom.errors import MissingExtraError, OptionError
@@ -14,21 +15,20 @@ from fuseloom.errors import MissingExtraError, OptionError
 __all__ = ["ImagePreprocessor"]
 
 _LOOKED_AT = 256
-_SMALLEST, _LARGEST = 8, 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePreprocessor(Preprocessor):
-    """RGB in bytes, ``[N, 3, size, size]``: the shorter side resized, the middle of the longer one kept.
+    """RGB in bytes, ``[N, 3, H, W]``: the shorter side resized, the middle of the longer one kept.
 
-    With ``squash`` both sides are resized, and nothing is cut. Of rows of several frames the channels stand
-    behind one another, ``[N, 3 * frames, size, size]``.
+    ``size`` is both sides, or ``HxW``. With ``squash`` both sides are resized, and nothing is cut. Of rows of
+    several frames the channels stand behind one another, ``[N, 3 * frames, H, W]``.
     """
 
     kind = "image"
     reads = "image"
     rows_at_once: ClassVar[int] = 64
-    size: int
+    size: int | str
     frames: int = 1
     squash: bool = False
 
@@ -38,7 +38,7 @@ class ImagePreprocessor(Preprocessor):
         modality: Image,
         rows: NDArray[np.intp],
         *,
-        size: int | None = None,
+        size: int | str | None = None,
         frames: int | None = None,
         squash: bool = False,
     ) -> Self:
@@ -47,13 +47,14 @@ class ImagePreprocessor(Preprocessor):
         Args:
             modality: All pictures.
             rows: Those of training.
-            size: By default the median shorter side, from 8 to 64 pixels.
+            size: Pixels of both sides, or of each, ``480x640``; by default the median shorter side, from 8 to
+                64 pixels.
             frames: Of each row, spread evenly over its own; 1 is the one in the middle. By default as many as
                 the training row with most of them has.
             squash: Resize both sides, whatever the shape of a picture.
 
         Raises:
-            OptionError: fewer than one frame.
+            OptionError: fewer than one frame, or a size that is none.
         """
         there = [modality.items[row] for row in rows if modality.items[row] is not None]
         if frames is None:
@@ -63,28 +64,34 @@ class ImagePreprocessor(Preprocessor):
         if size is None:
             shown = there[:: max(1, len(there) // _LOOKED_AT)]
             sides = [min(read_item(read_image, frames_of(item)[0]).shape[:2]) for item in shown]
-            size = int(np.clip(np.median(sides), _SMALLEST, _LARGEST)) if sides else _SMALLEST
-        return cls(size=size, frames=frames, squash=squash)
+            size = usual_sides(sides)
+        return cls(size=Grid.of(size).size, frames=frames, squash=squash)
+
+    @property
+    def grid(self) -> Grid:
+        """What all pictures are brought to."""
+        return Grid.of(self.size, squash=self.squash)
 
     def apply(self, modality: Image) -> Encoded:
-        """Bytes ``[N, 3 * frames, size, size]``, zero where there is no picture, and a mask entry per row."""
-        out = np.zeros((len(modality), self.frames, 3, self.size, self.size), dtype=np.uint8)
+        """Bytes ``[N, 3 * frames, H, W]``, zero where there is no picture, and a mask entry per row."""
+        grid = self.grid
+        out = np.zeros((len(modality), self.frames, 3, grid.height, grid.width), dtype=np.uint8)
         for row, item in enumerate(modality.items):
             if item is not None:
                 pictures = frames_of(item)
                 for frame, place in enumerate(even_places(len(pictures), self.frames)):
                     pixels = read_item(read_image, pictures[place])
-                    out[row, frame] = _resized(pixels, self.size, squash=self.squash).transpose(2, 0, 1)
+                    out[row, frame] = _resized(pixels, grid).transpose(2, 0, 1)
         mask = np.array([item is not None for item in modality.items], dtype=np.bool_)
-        return out.reshape(len(modality), -1, self.size, self.size), mask
+        return out.reshape(len(modality), -1, grid.height, grid.width), mask
 
     def encoder_options(self) -> dict[str, Any]:
         """Number of channels."""
         return {"channels": 3 * self.frames}
 
 
-def _resized(pixels: NDArray[np.uint8], size: int, *, squash: bool) -> NDArray[np.uint8]:
-    if pixels.shape[:2] == (size, size):
+def _resized(pixels: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
+    if pixels.shape[:2] == (grid.height, grid.width):
         return pixels
     try:
         from PIL import Image, ImageOps
@@ -93,5 +100,6 @@ def _resized(pixels: NDArray[np.uint8], size: int, *, squash: bool) -> NDArray[n
             "Resizing pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
         ) from None
     picture, way = Image.fromarray(pixels), Image.Resampling.BILINEAR
-    picture = picture.resize((size, size), way) if squash else ImageOps.fit(picture, (size, size), method=way)
+    sides = grid.width, grid.height
+    picture = picture.resize(sides, way) if grid.squash else ImageOps.fit(picture, sides, method=way)
     return np.asarray(picture, dtype=np.uint8)

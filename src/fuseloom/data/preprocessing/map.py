@@ -1,13 +1,15 @@
 """Maps of numbers, such as depth."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.data.dataset import Map
+from fuseloom.data.grid import Grid, usual_sides
 from fuseloom.data.maps import MapFormat, read_map
 from fuseloom.data.media import read_item
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor, standardised, usable_std
@@ -16,23 +18,23 @@ from fuseloom.errors import DataError
 __all__ = ["MapPreprocessor"]
 
 _LOOKED_AT = 256
-_SMALLEST, _LARGEST = 8, 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapPreprocessor(Preprocessor):
-    """Standardised numbers ``[N, C, size, size]``, as pictures are cut, and which are known.
+    """Standardised numbers ``[N, C, H, W]``, as pictures are cut, and which are known.
 
-    The shorter side is resized and the middle of the longer one kept; a number is that of the nearest pixel,
-    as a mean over an edge would be no distance at all.
+    ``size`` is both sides, or ``HxW``. The shorter side is resized and the middle of the longer one kept,
+    unless ``squash`` resizes both; a number is that of the nearest pixel, as a mean over an edge would be no
+    distance at all.
     """
 
     kind = "map"
     reads = "map"
     rows_at_once: ClassVar[int] = 64
-    size: int
+    size: int | str
     squash: bool
-    unknown: float | None
+    form: MapFormat
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -42,7 +44,7 @@ class MapPreprocessor(Preprocessor):
         modality: Map,
         rows: NDArray[np.intp],
         *,
-        size: int | None = None,
+        size: int | str | None = None,
         squash: bool = False,
         unknown: float | None = None,
     ) -> Self:
@@ -51,45 +53,65 @@ class MapPreprocessor(Preprocessor):
         Args:
             modality: All maps.
             rows: Those of training.
-            size: By default the median shorter side, from 8 to 64 pixels.
+            size: Pixels of both sides, or of each, ``480x640``; by default the median shorter side, from 8 to
+                64 pixels.
             squash: Resize both sides, whatever the shape of a map.
             unknown: A number of the files that says that nothing is known, such as 0 of depth; besides those
                 that are not finite.
 
         Raises:
             DataError: training maps have different numbers of channels.
+            OptionError: a size that is none.
         """
         there = [modality.items[row] for row in rows if modality.items[row] is not None]
         shown = there[:: max(1, len(there) // _LOOKED_AT)]
-        found = [_read(item, unknown) for item in shown]
+        form = modality.form
+        if unknown is not None:
+            form = replace(form, unknown=(*form.unknown, unknown))
+        found = [_read(item, form) for item in shown]
         counts = sorted({len(values) for values, _ in found}) or [1]
         if len(counts) > 1:
             raise DataError(f"maps must have as many channels as one another, got {counts}")
         if size is None:
-            sides = [min(known.shape) for _, known in found]
-            size = int(np.clip(np.median(sides), _SMALLEST, _LARGEST)) if sides else _SMALLEST
+            size = usual_sides([min(known.shape) for _, known in found])
         numbers = [values[:, known].astype(np.float64) for values, known in found]
         whole = np.concatenate(numbers, axis=1) if numbers else np.zeros((counts[0], 0))
         mean = whole.mean(1) if whole.size else np.zeros(counts[0])
         std = whole.std(1) if whole.size else np.ones(counts[0])
         return cls(
-            size=size, squash=squash, unknown=unknown, mean=tuple(mean.tolist()), std=usable_std(std, mean)
+            size=Grid.of(size).size,
+            squash=squash,
+            form=form,
+            mean=tuple(mean.tolist()),
+            std=usable_std(std, mean),
         )
 
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild from what `state` gave, also after JSON has made a mapping of the format."""
+        form = state["form"]
+        return super().from_state({**state, "form": MapFormat(**{**form, "unknown": tuple(form["unknown"])})})
+
+    @property
+    def grid(self) -> Grid:
+        """What all maps are brought to."""
+        return Grid.of(self.size, squash=self.squash)
+
     def apply(self, modality: Map) -> Encoded:
-        """Numbers ``[N, C, size, size]``, zero where nothing is known, and a mask entry per pixel."""
-        values = np.zeros((len(modality), len(self.mean), self.size, self.size), dtype=np.float32)
-        mask = np.zeros((len(modality), self.size, self.size), dtype=np.bool_)
+        """Numbers ``[N, C, H, W]``, zero where nothing is known, and a mask entry per pixel."""
+        grid = self.grid
+        values = np.zeros((len(modality), len(self.mean), grid.height, grid.width), dtype=np.float32)
+        mask = np.zeros((len(modality), grid.height, grid.width), dtype=np.bool_)
         mean, std = (np.array(numbers)[:, None, None] for numbers in (self.mean, self.std))
         for row, item in enumerate(modality.items):
             if item is None:
                 continue
-            numbers, known = _read(item, self.unknown)
+            numbers, known = _read(item, self.form)
             if len(numbers) != len(self.mean):
                 raise DataError(
                     f"maps must have {len(self.mean)} channels as in training, got {len(numbers)}"
                 )
-            places = np.ix_(*self._places(*known.shape))
+            places = np.ix_(*grid.places(*known.shape))
             mask[row] = known[places]
             near = numbers[:, places[0], places[1]]
             values[row] = np.where(mask[row], standardised(near, mean, std), 0)
@@ -99,14 +121,6 @@ class MapPreprocessor(Preprocessor):
         """Number of channels."""
         return {"channels": len(self.mean)}
 
-    def _places(self, *sides: int) -> Iterator[NDArray[np.intp]]:
-        """The pixels, along each side, that are kept."""
-        for side in sides:
-            kept = side if self.squash else min(sides)
-            start, step = (side - kept) / 2, kept / self.size
-            yield (start + (np.arange(self.size) + 0.5) * step).astype(np.intp)
 
-
-def _read(item: Any, unknown: float | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    form = MapFormat(unknown=() if unknown is None else (unknown,))
-    return read_item(lambda one: read_map(one, form), item)
+def _read(item: Any, form: MapFormat) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    return read_item(partial(read_map, form=form), item)

@@ -22,6 +22,7 @@ from fuseloom.models.dense.geminifusion import (
     official_geminifusion_swin,
 )
 from fuseloom.models.dense.inference import enlarged, in_windows, over_scales
+from fuseloom.models.dense.joined import JoinedDecoder
 from fuseloom.models.dense.mit import MIT_SIZES, MitSize, MitStreams
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel, StreamDecoder
@@ -52,6 +53,7 @@ __all__ = [
     "DenseModel",
     "EncodedStreams",
     "Ensemble",
+    "JoinedDecoder",
     "MitDiscriminator",
     "MitSize",
     "MitStreams",

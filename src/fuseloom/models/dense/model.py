@@ -50,7 +50,8 @@ class DenseModel(nn.Module):
     ) -> Tensor:
         """Predictions of each stream, and last their mean, ``[B, M + 1, K, H, W]`` at the head's stride.
 
-        What a stream predicts of a sample that lacks it is to be ignored; the mean does.
+        Of a sample that lacks a stream, the mean stands where that stream would predict, so that a loss of
+        all of them teaches nothing there.
 
         Args:
             inputs: As of `StreamEncoder`.
@@ -64,4 +65,7 @@ class DenseModel(nn.Module):
             parts = self.head(stages, there)
         else:
             parts = {name: self.head([stage[name] for stage in stages], there.get(name)) for name in names}
-        return torch.stack([*parts.values(), self.ensemble(parts, there)], 1)
+        mean = self.ensemble(parts, there)
+        for name in parts.keys() & there.keys():
+            parts[name] = torch.where(there[name][:, None, None, None], parts[name], mean.detach())
+        return torch.stack([*parts.values(), mean], 1)

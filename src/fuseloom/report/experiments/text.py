@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from fuseloom.comparison.sweep import Sweep
 from fuseloom.comparison.variants import Variants
+from fuseloom.report.experiments.conditions import conditions_table
 from fuseloom.report.experiments.costs import costs_table
 from fuseloom.report.experiments.tables import data_names, optimum_saying, sweep_table, variants_table
 from fuseloom.report.experiments.watched import watched_table
@@ -28,14 +29,15 @@ def sweep_text(sweep: Sweep) -> str:
 
 
 def variants_text(variants: Variants) -> str:
-    """The table of variants, and below it what they cost and what was seen of them in training.
+    """The table of variants, and below it their scores under conditions, costs, and what training showed.
 
     It ends without a newline.
 
     Args:
         variants: Finished ones.
     """
-    tables = [variants_table(variants), costs_table(variants), watched_table(variants)]
+    more = (conditions_table(variants), costs_table(variants), watched_table(variants))
+    tables = [variants_table(variants), *more]
     return "\n\n".join(_table(one) for one in tables if one is not None)
 
 

@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fuseloom.data.maps import MapFormat, read_labels, read_map
+from fuseloom.data.label_maps import LabelFormat, read_labels
+from fuseloom.data.maps import MapFormat, read_map
 from fuseloom.data.published_views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -19,14 +20,15 @@ from fuseloom.data.published_views import (
     scaled_size,
     standardised_bytes,
 )
-from fuseloom.data.taskonomy import read_taskonomy
+from fuseloom.data.taskonomy_domains import decode_domain
 from fuseloom.testing.goldens._case import Given, Runner
 from fuseloom.train.published_augmentation import GeminiFusionScene, SceneDraw
 
 __all__ = ["RUNNERS"]
 
 _ANTIALIAS = {"aa": True, "noaa": False}
-_DELIVER_LABELS, _NYU_LABELS, _DEPTH = 25, 40, MapFormat(scale=1 / 5000)
+_DELIVER = LabelFormat(names=tuple(map(str, range(25))), numbers=tuple(range(1, 26)), ignored=(0, 255))
+_NYU, _DEPTH = LabelFormat(names=tuple(map(str, range(40)))), MapFormat(scale=1 / 5000)
 _SCALE = (0.5, 2.0)
 _as_colours = partial(standardised_bytes, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
@@ -75,7 +77,7 @@ def _deliver(given: Given) -> dict[str, Tensor]:
     views = {name: given.inputs[name] for name in ("img", "depth", "lidar")}
     views["event"] = resized(given.inputs["event_lowres"], size, labels=True)
     raw = given.inputs["raw_label"][0].numpy()
-    labels = torch.from_numpy(read_labels(raw, _DELIVER_LABELS, ignored=(0, 255), first=1))[None]
+    labels = torch.from_numpy(read_labels(raw, _DELIVER))[None]
     found = {}
     for kind, antialias in _ANTIALIAS.items():
         for name, value in views.items():
@@ -87,7 +89,7 @@ def _deliver(given: Given) -> dict[str, Tensor]:
 
 
 def _nyu(given: Given) -> dict[str, Tensor]:
-    labels = torch.from_numpy(read_labels(given.inputs["mask"].numpy(), _NYU_LABELS))
+    labels = torch.from_numpy(read_labels(given.inputs["mask"].numpy(), _NYU))
     values, _ = read_map(given.inputs["depth"].numpy(), _DEPTH)
     depth = centred(torch.from_numpy(values), labels.shape)
     return {
@@ -99,7 +101,7 @@ def _nyu(given: Given) -> dict[str, Tensor]:
 
 def _taskonomy(given: Given) -> dict[str, Tensor]:
     return {
-        f"output.{domain}": torch.from_numpy(read_taskonomy(given.inputs[domain].numpy(), domain))
+        f"output.{domain}": torch.from_numpy(decode_domain(given.inputs[domain].numpy(), domain))
         for domain in given.inputs
     }
 

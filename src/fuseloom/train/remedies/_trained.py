@@ -8,6 +8,7 @@ from torch import nn
 
 from fuseloom.encoders import Encoder
 from fuseloom.models import FusionModel, ModelConfig, build_model
+from fuseloom.models.dense_systems import DensePredictor, build_dense
 from fuseloom.registry import create_remedy, lookup
 from fuseloom.tasks import Task
 from fuseloom.train.remedies._base import Remedied, Remedy
@@ -41,13 +42,15 @@ def teachers_of(model: FusionModel) -> dict[str, nn.Module]:
     return found
 
 
-def build_trained(config: ModelConfig, task: Task) -> FusionModel | Remedied:
+def build_trained(config: ModelConfig, task: Task) -> FusionModel | DensePredictor | Remedied:
     """What holds the weights of a finished training: the model, or the remedy too where it predicts.
 
     Raises:
         ModalityError: as of `build_model`.
         OptionError: likewise.
     """
+    if task.on_grid:
+        return build_dense(config, task)
     model = build_model(config, task)
     if not config.remedy or "outputs" not in lookup(config.remedy, kind="remedy").card.touches:
         return model

@@ -1,0 +1,101 @@
+"""A dense model between what training and prediction give, and what a task takes."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fuseloom.errors import OptionError
+from fuseloom.models.dense.model import DenseModel
+from fuseloom.types import Trace
+
+__all__ = ["DensePredictor"]
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's red, green and blue, in which pretrained backbones see pictures."""
+
+
+class DensePredictor(nn.Module):
+    """Pixels in, scores of labels out.
+
+    Pictures in bytes become numbers as pretrained backbones saw them, and a mask of rows one of pixels. In
+    training outputs are the predictions of all streams and their mean, ``[B, M + 1, K, h, w]``; in evaluation
+    the mean alone, ``[B, K, h, w]``.
+
+    Args:
+        model: What predicts.
+        expand: From the weights of one pretrained backbone and the names of the modalities to what they are
+            in the model's state; none takes none.
+
+    Example:
+        >>> from fuseloom.models.dense import MitSize, tokenfusion_mit
+        >>> tiny = MitSize(dims=(8, 16), depths=(1, 1), num_heads=(1, 2), reductions=(2, 1))
+        >>> model = DensePredictor(tokenfusion_mit({"rgb": 3, "depth": 1}, 5, size=tiny, head_dim=8)).eval()
+        >>> rgb = torch.zeros(2, 3, 32, 48, dtype=torch.uint8)
+        >>> model({"rgb": rgb}, {"rgb": torch.tensor([True, True])}).shape  # without depth
+        torch.Size([2, 5, 8, 12])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: DenseModel,
+        *,
+        expand: Callable[[Mapping[str, Tensor], Iterable[str]], dict[str, Tensor]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self._expand = model, expand
+        for name, values in (("mean", _MEAN), ("std", _STD)):
+            self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1), persistent=False)
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor | None] | None = None,
+        *,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """Scores of labels.
+
+        Args:
+            inputs: Modality name -> pictures in bytes ``[B, 3, H, W]``, or numbers ``[B, C, H, W]``.
+            masks: Modality name -> ``[B]`` or ``[B, H, W]``, where True is real.
+            trace: Collects auxiliary losses and records.
+        """
+        maps = {name: self._numbers(value) for name, value in inputs.items()}
+        real = {
+            name: mask
+            if mask is None or mask.dim() > 1
+            else mask[:, None, None].expand(-1, *maps[name].shape[2:])
+            for name, mask in (masks or {}).items()
+            if name in maps
+        }
+        outputs: Tensor = self.model(maps, real, trace=trace)
+        return outputs if self.training else outputs[:, -1]
+
+    def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
+        """Give all streams the weights of one pretrained backbone.
+
+        Args:
+            weights: Official name -> weight.
+
+        Raises:
+            OptionError: a model that takes none, or weights of another backbone.
+        """
+        if self._expand is None:
+            raise OptionError("A backbone must be one that can be started from, got one of a model by hand.")
+        state, own = self._expand(weights, self.model.encoder.channels), self.model.state_dict()
+        wrong = sorted(n for n, value in state.items() if n not in own or own[n].shape != value.shape)
+        if wrong or not state:
+            raise OptionError(
+                f"Weights must be those of the model's backbone, got {wrong[0] if wrong else 'none'}. Choose "
+                "its size with model.options."
+            )
+        self.model.load_state_dict({**own, **state})
+
+    def _numbers(self, value: Tensor) -> Tensor:
+        if value.dtype != torch.uint8:
+            return value
+        return (value.to(self.mean.dtype) - self.mean) / self.std

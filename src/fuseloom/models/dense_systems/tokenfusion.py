@@ -1,0 +1,69 @@
+"""TokenFusion by name."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fuseloom.models.dense.ensemble import Weighting
+from fuseloom.models.dense.mit_names import expand_mit
+from fuseloom.models.dense.model import DenseModel
+from fuseloom.models.dense.tokenfusion import tokenfusion_mit
+from fuseloom.models.dense_systems._base import DenseSystem, mit_size
+from fuseloom.registry import Card, register
+
+__all__ = ["TokenFusionSystem"]
+
+
+@register("tokenfusion")
+@dataclass(frozen=True, kw_only=True)
+class TokenFusionSystem(DenseSystem):
+    """TokenFusion whole, see `tokenfusion_mit`, whose arguments its options are.
+
+    Paper: Wang et al., 2022, arXiv:2204.08721.
+
+    Raises:
+        OptionError: an option that is out of its range.
+    """
+
+    card = Card(
+        summary="Streams of one transformer, whose tokens of low score give way to those of the others.",
+        interaction="nonlinear",
+        cost="that of a backbone per modality, and of a score per token",
+        parameters="norms and predictors of scores per modality",
+        arity=(1, None),
+        paper="Wang et al., 2022, CVPR",
+    )
+
+    size: str | Mapping[str, Any] = "b3"
+    """Of the backbone: a name, or its numbers."""
+    threshold: float = 0.02
+    """Score below which a token gives way."""
+    sparsity_weight: float = 0.03
+    """Coefficient of the loss on scores."""
+    last: int | None = None
+    """Exchange in so many blocks at the end only; in all of them by default."""
+    head_dim: int = 256
+    weighting: Weighting = "learned"
+    drop_path: float = 0.1
+    checkpointing: bool = False
+    """Whether blocks are evaluated again in the backward pass, for memory."""
+
+    def build(self, channels: Mapping[str, int], num_labels: int, *, dropout: float) -> DenseModel:
+        return tokenfusion_mit(
+            channels,
+            num_labels,
+            size=mit_size(self.size),
+            threshold=self.threshold,
+            sparsity_weight=self.sparsity_weight,
+            last=self.last,
+            head_dim=self.head_dim,
+            weighting=self.weighting,
+            drop_path=self.drop_path,
+            checkpointing=self.checkpointing,
+            dropout=dropout,
+        )
+
+    def expand_backbone(self, weights: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+        return expand_mit(weights, names)
