@@ -253,3 +253,40 @@ def test_a_star_is_all_that_has_pixels():
     changed = Augmentation({"*": {"RandomCrop": {"size": 4}}})(with_words)
     torch.testing.assert_close(changed.inputs["rgb"][:, 0], changed.target)
     assert changed.inputs["text"] is words
+
+
+def test_rows_of_several_sizes_are_refused_beside_labels_too():
+    torch.manual_seed(0)
+    wanted = {"rgb+depth": {"RandomResize": {"min_size": 3, "max_size": 9}}}
+    with pytest.raises(OptionError, match=r"all rows of one size, \[8, 3, 6, 6\] of uint8, got \[3, "):
+        Augmentation(wanted)(labelled())
+
+
+def test_a_shade_of_grey_fills_pictures_and_no_maps():
+    torch.manual_seed(0)
+    crop = {"RandomCrop": {"size": 8, "pad_if_needed": True, "fill": 77}}
+    changed = Augmentation({"rgb+depth": crop})(labelled())
+    added = changed.target == 255
+    assert (changed.inputs["rgb"].movedim(1, -1)[added] == 77).all()
+    assert not changed.inputs["depth"][:, 0][added].any()
+    torch.testing.assert_close(~added, changed.masks["depth"])
+
+
+def test_what_a_published_system_does_to_a_scene_has_a_name():
+    torch.manual_seed(0)
+    batch = labelled(16)
+    wanted = {"GeminiFusionScene": {"size": [5, 4], "jitter_p": 0, "blur_p": 0, "scale": [0.5, 1.0]}}
+    changed = Augmentation({"rgb+depth": wanted})(batch)
+    assert changed.inputs["rgb"].shape == (16, 3, 5, 4)
+    counted = changed.target != 255
+    assert 0 < counted.sum() < counted.numel()
+    torch.testing.assert_close(changed.masks["depth"], counted)
+    depth = changed.inputs["depth"][:, 0]
+    torch.testing.assert_close(depth[counted], changed.target[counted].float())
+
+
+def test_options_of_what_a_published_system_does_are_checked():
+    with pytest.raises(OptionError, match=r"size must be two positive numbers"):
+        Augmentation({"rgb": {"GeminiFusionScene": {"size": [4]}}})
+    with pytest.raises(OptionError, match="must give GeminiFusionScene the options it takes"):
+        Augmentation({"rgb": {"GeminiFusionScene": {"side": 4}}})

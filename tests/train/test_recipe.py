@@ -166,3 +166,10 @@ def test_without_jsonargparse_the_message_names_the_install_command(monkeypatch)
         MissingExtraError, match=r"need jsonargparse\. Run: pip install 'fuseloom\[workbench\]'"
     ):
         read_recipe("digits")
+
+
+def test_a_recipe_says_how_a_rate_falls_and_what_does_not_decay():
+    wanted = ["fit.schedule=poly", "fit.power=0.8", "fit.warmup_from=1e-6", "fit.fall_from=start"]
+    fit = read_recipe("digits", [*wanted, "fit.no_decay.encoders.image=norms", "fit.no_decay.*=vectors"]).fit
+    assert (fit.schedule, fit.power, fit.warmup_from, fit.fall_from) == ("poly", 0.8, 1e-6, "start")
+    assert fit.no_decay == {"encoders.image": "norms", "*": "vectors"}

@@ -74,12 +74,7 @@ class Augmentation:
             changed = _changed(transform, values, maps if labels is None else [*maps, labels])
             for name, value in values.items():
                 inputs[name] = changed.pop(0)
-                same = inputs[name].shape == value.shape or labels is not None
-                if not same or inputs[name].dtype != value.dtype:
-                    raise OptionError(
-                        f"augment must leave what is seen as large as it is, {_said(value)}, got "
-                        f"{_said(inputs[name])} of {name!r}. Give the transform the size that it has."
-                    )
+                _check_size(inputs[name], value, name, labelled=labels is not None)
             masks |= {name: changed.pop(0).bool() for name in known}
             if labels is not None:
                 _check_moved(changed[0], labels, inputs, values)
@@ -87,6 +82,18 @@ class Augmentation:
         if labels is not None:
             target = labels - 1
         return replace(batch, inputs=inputs, masks=masks, target=target)
+
+
+def _check_size(after: Tensor, before: Tensor, name: str, *, labelled: bool) -> None:
+    """Refuse other sizes than before; with labels, only rows of several sizes."""
+    kept = before.shape[:-2] + (after.shape[-2:] if labelled else before.shape[-2:])
+    if after.shape == kept and after.dtype == before.dtype:
+        return
+    wanted = "all rows of one size" if labelled else "what is seen as large as it is"
+    raise OptionError(
+        f"augment must leave {wanted}, {_said(before)}, got {_said(after)} of {name!r}. Give the transform "
+        "the size that it has."
+    )
 
 
 def _labels(target: Tensor | None) -> Tensor | None:
