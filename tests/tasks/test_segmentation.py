@@ -120,6 +120,14 @@ def test_predictions_are_labels_and_their_scores_those_of_counted_pixels() -> No
     assert np.isnan(TASK.metrics["iou_sky"].function(found, none))
 
 
+def test_a_class_knows_the_names_of_its_metrics_alone() -> None:
+    assert Segmentation.metrics.keys() < TASK.metrics.keys()
+    directions = {name: one.higher_is_better for name, one in TASK.metrics.items()}
+    assert all(one.higher_is_better == directions[name] for name, one in Segmentation.metrics.items())
+    with pytest.raises(OptionError, match="must be of a task that knows their number"):
+        Segmentation.metrics["miou"].function(np.zeros((1, 1, 1)), np.zeros((1, 1, 1)))
+
+
 def test_a_row_of_a_table_tells_the_share_of_each_label() -> None:
     columns = TASK.columns(np.array([[[0, 0], [0, 2]]], dtype=np.uint8))
     assert {name: column.tolist() for name, column in columns.items()} == {

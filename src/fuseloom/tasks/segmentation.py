@@ -27,6 +27,14 @@ _IGNORED = 255
 _PIXELS_AT_ONCE = 2**24
 """Scores of labels at full size that are held at a time, by what needs no gradient."""
 _OPTIONS = ("hard",)
+_SCORES = ("miou", "miou_zero", "mean_accuracy", "pixel_accuracy", "mean_f1", "pixel_error")
+
+
+def _of_instance(predictions: Floats, target: NDArray[Any]) -> float:
+    raise OptionError(
+        "A metric of labels must be of a task that knows their number, got that of the class. Use "
+        "Segmentation(labels, size=size).metrics."
+    )
 
 
 @register("segmentation")
@@ -54,8 +62,10 @@ class Segmentation(Task):
         ['iou_road', 'iou_sky', 'mean_accuracy', 'mean_f1']
     """
 
-    metrics: Mapping[str, Metric]
-    """Those of all labels, and the intersection over union of each."""
+    metrics: Mapping[str, Metric] = {
+        name: Metric(function=_of_instance, higher_is_better=name != "pixel_error") for name in _SCORES
+    }
+    """On an instance also the intersection over union of each label."""
     default_metric = "miou"
     loss_metric = "pixel_error"
     decision = "softmax"
