@@ -120,6 +120,24 @@ def test_masks_are_as_large_as_their_pictures_and_say_what_they_mean(
     assert float(first["share_ground"]) == pytest.approx(shares[1], abs=0.1)
 
 
+def test_scenes_can_be_looked_at_more_than_once(folder: Path, run: Path) -> None:
+    def scored(*options: str) -> float:
+        shown = CliRunner().invoke(fuseloom, ["evaluate", str(run), str(folder), "--json", *options])
+        assert shown.exit_code == 0, shown.output
+        return float(json.loads(shown.stdout)["test"]["pixel_accuracy"])
+
+    assert 0 <= scored("--scales", "0.8,1", "--mirror") <= 1
+    assert 0 <= scored("--window", "32x32") <= 1
+    for option, value, message in (
+        ("--scales", "a", "must be numbers with ',' between them, got 'a'"),
+        ("--window", "3", "must be HxW, such as 480x640, got '3'"),
+        ("--scales", "-1", "scales must be above 0"),
+    ):
+        shown = CliRunner().invoke(fuseloom, ["evaluate", str(run), str(folder), option, value])
+        assert shown.exit_code != 0
+        assert message in shown.output
+
+
 def test_a_modality_may_be_missing_when_it_predicts(folder: Path, run: Path) -> None:
     saved = SavedModel.of_run(run)
     rows = read_rows(str(folder), saved.schema)

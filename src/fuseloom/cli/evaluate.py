@@ -1,8 +1,11 @@
 """``fuseloom evaluate``: how good a saved model is on rows whose answer is known."""
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from fuseloom.cli.seeing import look, seeing
 
 __all__ = ["evaluate"]
 
@@ -16,9 +19,10 @@ Examples:
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("rows")
+@seeing
 @click.option("--by", help="Column whose values part the rows instead of the split, such as the weather.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object: split, then metric, then score.")
-def evaluate(model: Path, rows: str, by: str | None, as_json: bool) -> None:
+def evaluate(model: Path, rows: str, by: str | None, as_json: bool, **views: Any) -> None:
     """Score MODEL, a run folder or a saved model, with every metric of its task on ROWS.
 
     ROWS has the columns (or arrays) that the model was trained on, and the target. Rows that say which
@@ -31,6 +35,7 @@ def evaluate(model: Path, rows: str, by: str | None, as_json: bool) -> None:
     from fuseloom.train.saved import SavedModel
 
     saved = SavedModel.of_run(model)
+    look(saved, **views)
     dataset = read_rows(rows, saved.schema)
     for row in dataset.set_aside:
         click.echo(f"set aside {row.where}: {row.reason}", err=True)

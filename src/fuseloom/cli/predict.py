@@ -1,8 +1,11 @@
 """``fuseloom predict``: new rows through the model that a comparison saved."""
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from fuseloom.cli.seeing import look, seeing
 
 __all__ = ["predict"]
 
@@ -22,7 +25,8 @@ Example:
     type=click.Path(path_type=Path),
     help="Write what each pixel shows there, a picture per row, as large as the row's own.",
 )
-def predict(run: Path, rows: Path, out: Path | None, masks: Path | None) -> None:
+@seeing
+def predict(run: Path, rows: Path, out: Path | None, masks: Path | None, **views: Any) -> None:
     """Predict ROWS with the model of RUN, a run folder or a saved model.
 
     ROWS has the columns (or arrays) that the model was trained on; the target is not needed, and a row may
@@ -34,6 +38,7 @@ def predict(run: Path, rows: Path, out: Path | None, masks: Path | None) -> None
     from fuseloom.train.saved import SavedModel
 
     saved = SavedModel.of_run(run)
+    look(saved, **views)
     dataset = read_rows(str(rows), saved.schema)
     for row in dataset.set_aside:
         click.echo(f"set aside {row.where}: {row.reason}", err=True)

@@ -18,6 +18,7 @@ from fuseloom.types import Batch, Selection
 __all__ = ["exact_predictions"]
 
 _AT_ONCE = 512
+_SCENES_AT_ONCE = 32
 
 
 def exact_predictions(
@@ -35,7 +36,7 @@ def exact_predictions(
         texts: Name of the modality at whose positions the task predicts -> its texts, and what encodes them;
             none, where it predicts rows.
     """
-    predictions = task.predict(exact_outputs(model, rows))
+    predictions = _of_rows(model, task, rows)
     for name, (text, preprocessor) in texts.items():
         found = preprocessor.windows(text)
         if not found:
@@ -61,6 +62,15 @@ def exact_predictions(
             {row: windows.num_words for row, windows in found.items()},
         )
     return predictions
+
+
+def _of_rows(model: nn.Module, task: Task, rows: Batch | Selection) -> NDArray[Any]:
+    """Predictions of whole rows; of pixels some rows at a time, whose scores need more room than labels."""
+    if not task.on_grid:
+        return task.predict(exact_outputs(model, rows))
+    starts = range(0, len(rows), _SCENES_AT_ONCE)
+    parts = [rows.take(slice(start, start + _SCENES_AT_ONCE)) for start in starts]
+    return np.concatenate([task.predict(exact_outputs(model, part)) for part in parts])
 
 
 def _objects(texts: list[str]) -> NDArray[np.object_]:

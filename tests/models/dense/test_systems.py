@@ -1,12 +1,20 @@
 """Systems of dense prediction by name, and what stands between them and a task."""
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 
 from fuseloom.errors import OptionError
 from fuseloom.models import ModelConfig, build_model
-from fuseloom.models.dense import MitSize, official_tokenfusion_mit, tokenfusion_mit
-from fuseloom.models.dense_systems import DensePredictor, build_dense, named_dense_system
+from fuseloom.models.dense import (
+    MitSize,
+    in_windows,
+    official_tokenfusion_mit,
+    over_scales,
+    tokenfusion_mit,
+)
+from fuseloom.models.dense_systems import DensePredictor, Views, build_dense, named_dense_system
 from fuseloom.registry import list_names, lookup
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.segmentation import Segmentation
@@ -137,6 +145,30 @@ def test_a_backbone_that_does_not_fit_is_answered() -> None:
         wider.load_backbone(plain_backbone())
     with pytest.raises(OptionError, match="backbone that 'cen' takes, got weights"):
         build_dense(config("cen"), TASK).load_backbone({})
+
+
+def test_scenes_may_be_seen_at_scales_mirrored_and_in_windows() -> None:
+    torch.manual_seed(0)
+    model = build_dense(config("segformer"), TASK).eval()
+    plain = model(scenes())
+    maps = {"rgb": (scenes()["rgb"].float() - model.mean) / model.std, "depth": scenes()["depth"]}
+
+    def mean(parts: Mapping[str, torch.Tensor], masks: object = None) -> torch.Tensor:
+        return model.model(parts, masks)[:, -1]
+
+    model.views = Views(scales=(0.5, 1.0), mirror=True)
+    expected = over_scales(mean, maps, scales=(0.5, 1.0), mirror=True, divisor=1)
+    torch.testing.assert_close(model(scenes()).exp(), expected)
+    model.views = Views(window=(32, 48))
+    expected = in_windows(mean, maps, window=(32, 48)).softmax(1)
+    torch.testing.assert_close(model(scenes()).exp(), expected)
+    assert TASK.predict(model(scenes()).detach().numpy()).shape == (2, 64, 96)
+    model.views = Views()
+    torch.testing.assert_close(model(scenes()), plain)
+    with pytest.raises(OptionError, match=r"scales must be above 0, one at least, got \[0\.0\]"):
+        Views(scales=(0.0,))
+    with pytest.raises(OptionError, match=r"window must have a pixel or more, got \[0, 4\]"):
+        Views(window=(0, 4))
 
 
 def test_what_cannot_be_built_is_answered() -> None:

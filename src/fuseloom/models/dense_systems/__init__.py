@@ -5,11 +5,11 @@ import inspect
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.models.config import ModelConfig
 from fuseloom.models.dense_systems._base import DenseSystem
-from fuseloom.models.dense_systems._predictor import DensePredictor
+from fuseloom.models.dense_systems._predictor import DensePredictor, Views
 from fuseloom.registry import list_names, lookup
 from fuseloom.tasks import Task
 
-__all__ = ["DensePredictor", "DenseSystem", "build_dense", "named_dense_system"]
+__all__ = ["DensePredictor", "DenseSystem", "Views", "build_dense", "named_dense_system"]
 
 
 def named_dense_system(config: ModelConfig) -> DenseSystem | None:

@@ -1,18 +1,48 @@
 """A dense model between what training and prediction give, and what a task takes."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from fuseloom.errors import OptionError
+from fuseloom.models.dense.inference import in_windows, over_scales
 from fuseloom.models.dense.model import DenseModel
 from fuseloom.types import Trace
 
-__all__ = ["DensePredictor"]
+__all__ = ["DensePredictor", "Views"]
 
+_WINDOW_OVERLAP = 0.5
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue, in which pretrained backbones see pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """How a scene is looked at to be predicted, besides once and whole.
+
+    Raises:
+        OptionError: no scale, one that is not above zero, or an empty window.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    """Of the sides; probabilities of labels are averaged over them."""
+    mirror: bool = False
+    """Whether each is seen from left to right, too."""
+    window: tuple[int, int] | None = None
+    """Rows and columns that are seen at a time, half of them twice; all by default."""
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) <= 0:
+            raise OptionError(f"scales must be above 0, one at least, got {list(self.scales)}.")
+        if self.window is not None and min(self.window) < 1:
+            raise OptionError(f"window must have a pixel or more, got {list(self.window)}.")
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is once and whole."""
+        return self.scales == (1.0,) and not self.mirror and self.window is None
 
 
 class DensePredictor(nn.Module):
@@ -47,6 +77,9 @@ class DensePredictor(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self._expand = model, expand
+        self.views = Views()
+        """What evaluation looks at; anything but once and whole gives logarithms of probabilities
+        ``[B, K, H, W]`` at the size of the inputs."""
         for name, values in (("mean", _MEAN), ("std", _STD)):
             self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1), persistent=False)
 
@@ -72,8 +105,26 @@ class DensePredictor(nn.Module):
             for name, mask in (masks or {}).items()
             if name in maps
         }
+        if self.training:
+            outputs: Tensor = self.model(maps, real, trace=trace)
+            return outputs
+        if self.views.plain:
+            return self._mean(maps, real, trace=trace)
+        found = over_scales(
+            self._in_windows, maps, real, scales=self.views.scales, mirror=self.views.mirror, divisor=1
+        )
+        return found.clamp(min=torch.finfo(found.dtype).tiny).log()
+
+    def _mean(
+        self, maps: Mapping[str, Tensor], real: Mapping[str, Tensor | None] | None, trace: Trace | None = None
+    ) -> Tensor:
         outputs: Tensor = self.model(maps, real, trace=trace)
-        return outputs if self.training else outputs[:, -1]
+        return outputs[:, -1]
+
+    def _in_windows(self, maps: Mapping[str, Tensor], real: Mapping[str, Tensor | None] | None) -> Tensor:
+        if self.views.window is None:
+            return self._mean(maps, real)
+        return in_windows(self._mean, maps, real, window=self.views.window, overlap=_WINDOW_OVERLAP)
 
     def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
         """Give all streams the weights of one pretrained backbone.
