@@ -15,7 +15,7 @@ def test_variants_are_run_and_printed_with_ceilings_and_failing_sensors(tmp_path
     stored = json.dumps(found | {"environment": {"commit": "none", "workers": 1}})
     assert str(tmp_path) not in stored
     text = program.render(json.loads(stored))
-    assert "scenes-seg, seed 1, 32 x 32 pixels, 4 scenes to learn from (fit.max_epochs=1, " in text
+    assert "scenes-seg, seed 2, 32 x 32 pixels, 4 scenes to learn from (fit.max_epochs=1, " in text
     assert "can be expected of who sees: rgb 0." in text
     assert "failure night" in text
     assert "depth alone" in text

@@ -221,7 +221,9 @@ def diagnose_model(
 
 def _questions(subject: Subject) -> list[str]:
     """Every diagnosis that means something for such a model."""
-    exchanges = isinstance(subject.model, FusionModel) and len(subject.model.exchanges) > 0
+    exchanges = isinstance(subject.model, DensePredictor) or (
+        isinstance(subject.model, FusionModel) and len(subject.model.exchanges) > 0
+    )
     return [name for name in DIAGNOSES if name != "exchanged" or exchanges]
 
 
@@ -325,7 +327,7 @@ def _exchanged(subject: Subject) -> Exchanged:
         return subject.task.columns(predictions)["prediction"]
 
     found = exchanged(
-        subject.fusion,
+        subject.model if isinstance(subject.model, DensePredictor) else subject.fusion,
         subject.rows,
         subject.predict,
         answers=None if subject.task.decision == "value" else answers,

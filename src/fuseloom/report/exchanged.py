@@ -25,6 +25,7 @@ _STRIP = 12.0
 _MOST_WIDE = 720.0
 _SHARES = 3
 _RANGE = "95 % interval"
+_IN_BACKBONE = re.compile(r"encoder\.stages\.(?P<block>\d+\.\d+)\.\w+")
 _IN_STACK = re.compile(r"exchange\.(?P<stack>[^.]+)\.layer\.(?P<layer>\d+)\.(?P<place>\w+)")
 
 
@@ -54,7 +55,11 @@ def layer_name(name: str) -> str:
     Example:
         >>> layer_name("exchange.0.layer.1.after_norm"), layer_name("exchange.0_1")
         ('layer 1', 'exchange 0 1')
+        >>> layer_name("encoder.stages.2.0.after_attention")
+        'block 2.0'
     """
+    if found := _IN_BACKBONE.fullmatch(name):
+        return f"block {found['block']}"
     found = _IN_STACK.fullmatch(name)
     return f"layer {found['layer']}" if found else re.sub(r"[._]", " ", name)
 
