@@ -1,12 +1,11 @@
 """Systems of dense prediction by name, one file each: ``fusion: geminifusion`` builds GeminiFusion whole."""
 
-import inspect
-
-from fuseloom.errors import OptionError, did_you_mean
+from fuseloom.errors import OptionError
 from fuseloom.models.config import ModelConfig
 from fuseloom.models.dense_systems._base import DenseSystem
 from fuseloom.models.dense_systems._predictor import DensePredictor, Views
-from fuseloom.registry import list_names, lookup
+from fuseloom.models.naming import named_whole
+from fuseloom.registry import list_names
 from fuseloom.tasks import Task
 
 __all__ = ["DensePredictor", "DenseSystem", "Views", "build_dense", "named_dense_system"]
@@ -18,13 +17,7 @@ def named_dense_system(config: ModelConfig) -> DenseSystem | None:
     Raises:
         OptionError: an option that it does not have.
     """
-    if config.fusion not in list_names(kind="dense"):
-        return None
-    cls = lookup(config.fusion, kind="dense")
-    options, known = config.options.get(config.fusion, {}), inspect.signature(cls).parameters
-    if unknown := sorted(options.keys() - known.keys()):
-        raise OptionError(f"{config.fusion!r} has no option {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
-    system: DenseSystem = cls(**options)
+    system: DenseSystem | None = named_whole(config, "dense")
     return system
 
 
