@@ -18,7 +18,7 @@ from fuseloom.errors import RunError
 
 __all__ = ["read_checkpoint"]
 
-_HOLDERS = ("state_dict", "model_state_dict", "model", "net", "weights")
+_HOLDERS = ("state_dict", "model_state_dict", "model", "net", "segmenter", "weights")
 """Entries under which training programs keep the weights beside their other state."""
 _WRAPPERS = ("module.", "_orig_mod.")
 """What data parallelism and compilation put before every name."""

@@ -9,21 +9,25 @@ import torch
 from torch import Tensor
 
 from fuseloom.data import ModalitySpec, Schema
+from fuseloom.data.dataset import TargetKind
+from fuseloom.data.label_maps import LabelFormat
 from fuseloom.data.preprocessing import PREPROCESSORS
 from fuseloom.errors import DataError, OptionError, did_you_mean
-from fuseloom.models import build_model
 from fuseloom.models.checkpoint import read_checkpoint
 from fuseloom.models.converters import Converted, Converter, Piece
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.regression import Regression
+from fuseloom.tasks.segmentation import Segmentation
 from fuseloom.train.files import digest
+from fuseloom.train.remedies import build_trained
 from fuseloom.train.saved import SavedModel
 
 __all__ = ["Conversion", "convert_checkpoint"]
 
 _SHOWN = 8
+_KINDS: Mapping[str, TargetKind] = {"classification": "category", "segmentation": "labels"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +78,9 @@ def convert_checkpoint(
     converter = _converter(system, options or {})
     state = read_checkpoint(path)
     found = converter.convert(state, modalities)
-    task = _task(found.num_outputs, classes, targets)
+    task = _task(found, classes, targets)
     with torch.device("meta"):
-        model = build_model(found.config, task)
+        model = build_trained(found.config, task)
     weights = _whole(state, found, model.state_dict())
     model.load_state_dict(weights, assign=True)
     preprocessors = {
@@ -104,13 +108,16 @@ def _converter(system: str, options: Mapping[str, Any]) -> Converter:
     return converter
 
 
-def _task(outputs: int, classes: Sequence[str], targets: Sequence[str]) -> Task:
+def _task(found: Converted, classes: Sequence[str], targets: Sequence[str]) -> Task:
+    outputs = found.num_outputs
+    if found.size is not None and not classes:
+        return Segmentation([str(label) for label in range(outputs)], size=found.size)
     if classes:
         if len(classes) != outputs or len(set(classes)) != outputs:
             raise OptionError(
                 f"classes must name the {outputs} outputs of the checkpoint, each once, got {list(classes)}."
             )
-        return Classification(classes)
+        return Classification(classes) if found.size is None else Segmentation(classes, size=found.size)
     names = list(targets) or ["target"]
     if len(names) != outputs or len(set(names)) != outputs:
         raise OptionError(
@@ -129,7 +136,8 @@ def _schema(kinds: Mapping[str, str], task: Task, targets: Sequence[str]) -> Sch
         modalities={name: ModalitySpec(kind=kind) for name, kind in kinds.items()},  # type: ignore[arg-type]
         target=",".join(names),
         target_columns=names if len(names) > 1 else (),
-        target_kind="category" if isinstance(task, Classification) else "number",
+        target_kind=_KINDS.get(task.name, "number"),
+        label_format=LabelFormat(names=task.labels) if isinstance(task, Segmentation) else None,
     )
 
 

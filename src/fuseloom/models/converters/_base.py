@@ -33,6 +33,8 @@ class Converted:
     pieces: Sequence[Piece]
     preprocessing: Mapping[str, Mapping[str, Any]]
     """Modality -> ``kind`` and ``state`` of what prepares its raw values."""
+    size: tuple[int, int] | None = None
+    """Height and width of scenes, of a system that labels their pixels."""
 
 
 class Converter(ABC):

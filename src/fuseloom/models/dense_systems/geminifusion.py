@@ -58,6 +58,8 @@ class GeminiFusionSystem(DenseSystem):
     drop_path: float = 0.1
     fixed_statistics: bool = False
     """Whether the head's norm keeps its statistics while it trains, as in the published runs."""
+    faithful: bool = False
+    """Have the bias of the keys, on which nothing depends, for official weights."""
     checkpointing: bool = False
     """Whether blocks are evaluated again in the backward pass, for memory."""
 
@@ -76,6 +78,7 @@ class GeminiFusionSystem(DenseSystem):
             "drop_path": self.drop_path,
             "checkpointing": self.checkpointing,
             "fixed_statistics": self.fixed_statistics,
+            "faithful": self.faithful,
             "dropout": dropout,
         }
         if self.backbone == "mit":

@@ -1,0 +1,95 @@
+"""Official checkpoints of dense prediction become saved models that label pixels as they do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fuseloom.errors import DataError, ModalityError, OptionError
+from fuseloom.models.dense import (
+    DenseModel,
+    MitSize,
+    geminifusion_mit,
+    official_geminifusion_mit,
+    official_tokenfusion_mit,
+    tokenfusion_mit,
+)
+from fuseloom.tasks.segmentation import Segmentation
+from fuseloom.train.converted import convert_checkpoint
+from fuseloom.train.saved import SavedModel
+
+NAMES = ["rgb", "depth"]
+CHANNELS = {"rgb": 3, "depth": 1}
+TINY = MitSize(dims=(8, 16), depths=(1, 2), num_heads=(1, 2), reductions=(2, 1), expansion=2)
+BUILDS: dict[str, tuple[Callable[..., DenseModel], Callable[..., Any], dict[str, Any]]] = {
+    "geminifusion": (geminifusion_mit, official_geminifusion_mit, {"faithful": True, "num_heads": 4}),
+    "tokenfusion": (tokenfusion_mit, official_tokenfusion_mit, {"threshold": 0.4}),
+}
+OPTIONS = {"geminifusion": {"num_heads": 4}, "tokenfusion": {"threshold": 0.4}}
+
+
+def checkpoint(system: str, folder: Path) -> tuple[Path, DenseModel]:
+    torch.manual_seed(0)
+    build, official, options = BUILDS[system]
+    model = build(CHANNELS, 3, size=TINY, head_dim=8, weighting="frozen", **options).eval()
+    state = {f"module.{name}": value for name, value in official(model.state_dict(), NAMES).items()}
+    state["module.decoder.linear_fuse.bn.num_batches_tracked"] = torch.tensor(7)
+    torch.save({"segmenter": state, "epoch_start": 3}, folder / "model-best.pth.tar")
+    return folder / "model-best.pth.tar", model
+
+
+@pytest.mark.parametrize("system", BUILDS)
+def test_a_checkpoint_becomes_a_saved_model_that_labels_as_it_does(system: str, tmp_path: Path) -> None:
+    path, model = checkpoint(system, tmp_path)
+    done = convert_checkpoint(
+        path,
+        system,
+        modalities=dict.fromkeys(NAMES),
+        classes=["wall", "floor", "bed"],
+        targets=["mask"],
+        options={"size": "32x48", "backbone_heads": (1, 2), **OPTIONS[system]},
+    )
+    done.saved.save(tmp_path / "saved")
+    saved = SavedModel.load(tmp_path / "saved")
+    assert isinstance(saved.task, Segmentation)
+    assert (saved.task.labels, saved.task.size) == (("wall", "floor", "bed"), (32, 48))
+    assert saved.schema.label_format is not None
+    maps = {"rgb": torch.randn(2, 3, 32, 48), "depth": torch.randn(2, 1, 32, 48)}
+    torch.testing.assert_close(saved.model(maps), model(maps)[:, -1])
+    named = [name for piece in done.pieces for name in piece.sources]
+    assert len(named) == len(set(named))
+    assert len(done.pieces) > 10
+    again = convert_checkpoint(
+        path,
+        system,
+        modalities=dict.fromkeys(NAMES),
+        options={"size": "32x48", "backbone_heads": (1, 2), **OPTIONS[system]},
+    )
+    assert isinstance(again.saved.task, Segmentation)
+    assert again.saved.task.labels == ("0", "1", "2")
+
+
+def test_what_is_no_such_checkpoint_is_answered(tmp_path: Path) -> None:
+    path, _ = checkpoint("geminifusion", tmp_path)
+    with pytest.raises(
+        ModalityError, match=r"must have two modalities, such as rgb and depth, got \['rgb'\]"
+    ):
+        convert_checkpoint(path, "geminifusion", modalities={"rgb": None})
+    options = {"backbone_heads": (1, 2), "num_heads": 4}
+    with pytest.raises(OptionError, match="size must be HEIGHTxWIDTH, such as 480x640, got '48'"):
+        convert_checkpoint(
+            path, "geminifusion", modalities=dict.fromkeys(NAMES), options={"size": "48", **options}
+        )
+    torch.save({"alpha": torch.ones(2)}, tmp_path / "alpha.pth")
+    with pytest.raises(DataError, match="must be of a Mix Transformer, got none of its embeddings"):
+        convert_checkpoint(tmp_path / "alpha.pth", "geminifusion", modalities=dict.fromkeys(NAMES))
+    with pytest.raises(OptionError, match="classes must name the 3 outputs"):
+        convert_checkpoint(
+            path,
+            "geminifusion",
+            modalities=dict.fromkeys(NAMES),
+            classes=["a"],
+            options={"size": "32x48", **options},
+        )
