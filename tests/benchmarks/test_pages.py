@@ -24,6 +24,7 @@ def test_the_pages_are_in_step_with_the_results(pages: Any) -> None:
         "remedies": ("cooperation", "remedies_imbalanced"),
         "generated-scenes": ("scenes_audit",),
         "muse": ("muse_profile",),
+        "segmentation": ("dense",),
     }
     for page in pages.PAGES:
         for name in marks[page.stem]:

@@ -183,4 +183,4 @@ def test_wrong_turns_are_answered(tmp_path, options, code, message):
 def test_converters_are_listed():
     lines = run("list", "--kind", "converter").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["geminifusion", "mro", "muse", "tokenfusion"]
-    assert lines[0].startswith("mro   Multimodal residual optimisation")
+    assert " ".join(lines[1].split()).startswith("mro Multimodal residual optimisation")

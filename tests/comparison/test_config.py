@@ -30,7 +30,7 @@ def test_candidates_are_each_modality_alone_and_each_fusion_of_all_under_the_sam
         ({"encoders": "frozen"}, r"must be 'joint', 'pretrained' or 'pretrained-frozen', got 'frozen'"),
         ({"class_weight": "equal"}, r"class_weight must be 'none' or 'balanced', got 'equal'"),
         ({"modality_dropout": 1.0}, r"modality_dropout must be in \[0, 1\), got 1\.0"),
-        ({"schedule": "step"}, r"schedule must be 'constant', 'cosine' or 'linear', got 'step'"),
+        ({"schedule": "step"}, r"schedule must be 'constant', 'cosine', 'linear' or 'poly', got 'step'"),
         ({"warmup": -0.1}, r"warmup must be in \[0, 1\], got -0\.1"),
         ({"clip_norm": -1.0}, r"clip_norm must not be negative, got -1\.0"),
         ({"margin": 1.5}, r"margin must be in \[0, 1\), got 1\.5"),

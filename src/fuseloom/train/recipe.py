@@ -104,8 +104,8 @@ def list_recipes() -> list[str]:
     """Names of the recipes that come with the package, sorted.
 
     Example:
-        >>> list_recipes()[:2]
-        ['digits', 'entities']
+        >>> {"digits", "entities"} <= set(list_recipes())
+        True
     """
     found = (file.name for file in files("fuseloom").joinpath("recipes").iterdir())
     return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
