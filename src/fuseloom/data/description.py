@@ -35,7 +35,7 @@ _LOOKED_AT = 256
 _EXAMPLES = 3
 _CHUNK = 4096
 _CHANGED_BY = (
-    ("target:", "--target COLUMN, --kind COLUMN=number, =category or =classes"),
+    ("target:", "--target COLUMN, --kind COLUMN=number, =category, =classes or =labels"),
     ("ids:", "--id COLUMN"),
     ("splits:", "--split COLUMN"),
     ("left out", "--kind COLUMN=KIND, or name the inputs (--text, --tabular, --image, ...)"),
