@@ -182,5 +182,5 @@ def test_wrong_turns_are_answered(tmp_path, options, code, message):
 
 def test_converters_are_listed():
     lines = run("list", "--kind", "converter").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["geminifusion", "mro", "muse", "tokenfusion"]
-    assert " ".join(lines[1].split()).startswith("mro Multimodal residual optimisation")
+    assert [line.split()[0] for line in lines] == ["cen", "geminifusion", "mro", "muse", "tokenfusion"]
+    assert " ".join(lines[2].split()).startswith("mro Multimodal residual optimisation")

@@ -1,6 +1,7 @@
 """Official checkpoints of dense prediction become saved models that label pixels as they do."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import pytest
 import torch
 
 from fuseloom.errors import DataError, ModalityError, OptionError
+from fuseloom.exchange.channel_exchange import ChannelExchange
 from fuseloom.models.dense import (
     DenseModel,
     MitSize,
+    cen_refinenet,
     geminifusion_mit,
+    official_cen_refinenet,
     official_geminifusion_mit,
     official_tokenfusion_mit,
     tokenfusion_mit,
@@ -24,18 +28,29 @@ NAMES = ["rgb", "depth"]
 CHANNELS = {"rgb": 3, "depth": 1}
 TINY = MitSize(dims=(8, 16), depths=(1, 2), num_heads=(1, 2), reductions=(2, 1), expansion=2)
 BUILDS: dict[str, tuple[Callable[..., DenseModel], Callable[..., Any], dict[str, Any]]] = {
+    "cen": (
+        cen_refinenet,
+        official_cen_refinenet,
+        {"depths": (1, 2, 1, 1), "dim": 4, "exchange": partial(ChannelExchange, faithful=True)},
+    ),
     "geminifusion": (geminifusion_mit, official_geminifusion_mit, {"faithful": True, "num_heads": 4}),
     "tokenfusion": (tokenfusion_mit, official_tokenfusion_mit, {"threshold": 0.4}),
 }
-OPTIONS = {"geminifusion": {"num_heads": 4}, "tokenfusion": {"threshold": 0.4}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cen": {},
+    "geminifusion": {"num_heads": 4, "backbone_heads": (1, 2)},
+    "tokenfusion": {"threshold": 0.4, "backbone_heads": (1, 2)},
+}
 
 
 def checkpoint(system: str, folder: Path) -> tuple[Path, DenseModel]:
     torch.manual_seed(0)
     build, official, options = BUILDS[system]
-    model = build(CHANNELS, 3, size=TINY, head_dim=8, weighting="frozen", **options).eval()
+    sizes = {} if system == "cen" else {"size": TINY, "weighting": "frozen"}
+    model = build(CHANNELS, 3, head_dim=8, **sizes, **options).eval()
     state = {f"module.{name}": value for name, value in official(model.state_dict(), NAMES).items()}
-    state["module.decoder.linear_fuse.bn.num_batches_tracked"] = torch.tensor(7)
+    if system != "cen":
+        state["module.decoder.linear_fuse.bn.num_batches_tracked"] = torch.tensor(7)
     torch.save({"segmenter": state, "epoch_start": 3}, folder / "model-best.pth.tar")
     return folder / "model-best.pth.tar", model
 
@@ -49,7 +64,7 @@ def test_a_checkpoint_becomes_a_saved_model_that_labels_as_it_does(system: str, 
         modalities=dict.fromkeys(NAMES),
         classes=["wall", "floor", "bed"],
         targets=["mask"],
-        options={"size": "32x48", "backbone_heads": (1, 2), **OPTIONS[system]},
+        options={"size": "32x48", **OPTIONS[system]},
     )
     done.saved.save(tmp_path / "saved")
     saved = SavedModel.load(tmp_path / "saved")
@@ -65,7 +80,7 @@ def test_a_checkpoint_becomes_a_saved_model_that_labels_as_it_does(system: str, 
         path,
         system,
         modalities=dict.fromkeys(NAMES),
-        options={"size": "32x48", "backbone_heads": (1, 2), **OPTIONS[system]},
+        options={"size": "32x48", **OPTIONS[system]},
     )
     assert isinstance(again.saved.task, Segmentation)
     assert again.saved.task.labels == ("0", "1", "2")
@@ -83,6 +98,8 @@ def test_what_is_no_such_checkpoint_is_answered(tmp_path: Path) -> None:
             path, "geminifusion", modalities=dict.fromkeys(NAMES), options={"size": "48", **options}
         )
     torch.save({"alpha": torch.ones(2)}, tmp_path / "alpha.pth")
+    with pytest.raises(DataError, match="must be of a whole RefineNet, got one without its ends"):
+        convert_checkpoint(tmp_path / "alpha.pth", "cen", modalities=dict.fromkeys(NAMES))
     with pytest.raises(DataError, match="must be of a Mix Transformer, got none of its embeddings"):
         convert_checkpoint(tmp_path / "alpha.pth", "geminifusion", modalities=dict.fromkeys(NAMES))
     with pytest.raises(OptionError, match="classes must name the 3 outputs"):

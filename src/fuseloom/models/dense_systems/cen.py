@@ -46,6 +46,8 @@ class CenSystem(DenseSystem):
     sparsity_weight: float = 2e-4
     """Coefficient of the loss on scales."""
     exchange: bool = True
+    faithful: bool = False
+    """Let any channel of small scale give way, as the official code does."""
     head_dim: int = 256
     weighting: Weighting = "learned"
     fixed_statistics: bool = False
@@ -54,7 +56,12 @@ class CenSystem(DenseSystem):
     def build(self, channels: Mapping[str, int], num_labels: int, *, dropout: float) -> DenseModel:
         if not self.depths and self.layers not in RESNET_DEPTHS:
             raise OptionError(f"layers must be one of {list(RESNET_DEPTHS)}, got {self.layers}.")
-        exchange = partial(ChannelExchange, threshold=self.threshold, sparsity_weight=self.sparsity_weight)
+        exchange = partial(
+            ChannelExchange,
+            threshold=self.threshold,
+            sparsity_weight=self.sparsity_weight,
+            faithful=self.faithful,
+        )
         return cen_refinenet(
             channels,
             num_labels,
