@@ -44,6 +44,7 @@ _PACKAGES = {
     "remedy": "fuseloom.train.remedies",
     "system": "fuseloom.models.systems",
     "dense": "fuseloom.models.dense_systems",
+    "picture": "fuseloom.models.picture_systems",
 }
 FUSION_KINDS = ("exchange", "merge")
 _registered: dict[str, dict[str, type]] = {kind: {} for kind in _PACKAGES}

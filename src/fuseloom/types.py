@@ -281,6 +281,8 @@ class Batch:
     def reads(self, names: Iterable[str]) -> dict[str, Any]:
         """Those of the extras that a model reads, as its ``forward`` takes them by keyword.
 
+        ``target`` is that of the batch, where it has one.
+
         Raises:
             ValueError: a name that stands for one extra, and before a dot for others too.
 
@@ -289,7 +291,9 @@ class Batch:
             >>> batch.reads(["alignment", "scores"])
             {'scores': {'text': tensor([[0., 0., 0.]])}}
         """
-        found: dict[str, Any] = {}
+        names, found = list(names), dict[str, Any]()
+        if "target" in names and self.target is not None:
+            found["target"] = self.target
         for name in names:
             each = {
                 key.removeprefix(f"{name}."): value

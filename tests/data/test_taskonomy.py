@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuseloom.data import load, read_taskonomy
+from fuseloom.data import ReadOptions, load, read_taskonomy
 from fuseloom.data.maps import read_map
 from fuseloom.data.named import recognised
 from fuseloom.errors import DataError
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, paint: Paint) -> Path:
     return tmp_path / "building"
 
 
-def test_domains_are_modalities_and_there_is_no_target(folder: Path) -> None:
+def test_domains_are_modalities_and_any_of_them_the_target(folder: Path) -> None:
     source = read_taskonomy(folder)
     assert {name: one.kind for name, one in source.arrays.items()} == {
         "rgb": "image",
@@ -42,8 +42,13 @@ def test_domains_are_modalities_and_there_is_no_target(folder: Path) -> None:
     assert source.labels["point"].tolist() == ["407", "407", "1", "12"]
     assert (source.target, source.grouping) == (None, "point")
     assert "splits: papers also choose by val_domain.txt; here validation rows are drawn" in source.notes[0]
-    with pytest.raises(DataError, match="target must name the column of taskonomy to predict, got None"):
+    with pytest.raises(DataError, match=r"target must name the column of taskonomy .* Known: .*rgb, normal"):
         load(folder)
+    rows = load(folder, ReadOptions(target="normal"))
+    assert (rows.schema.target_kind, sorted(rows.modalities)) == ("image", ["depth_euclidean", "rgb"])
+    rows = load(folder, ReadOptions(target="depth_euclidean"))
+    assert rows.target is not None
+    assert rows.target[0].read()[0, 1:].tolist() == [[2.0] * 4] * 3
 
 
 def test_depth_is_in_metres_and_the_largest_number_unknown(folder: Path) -> None:

@@ -232,6 +232,20 @@ def test_what_a_crop_adds_does_not_count():
     assert (turned.target[:, 4:] == 255).all()
 
 
+def test_pictures_to_make_go_along_and_what_a_crop_adds_to_them_is_not_known():
+    torch.manual_seed(0)
+    batch = labelled()
+    batch = replace(batch, target=batch.inputs["depth"].repeat(1, 2, 1, 1))
+    batch.target[:, :, 0, 0] = torch.nan
+    crop = {"RandomHorizontalFlip": {}, "RandomCrop": {"size": 8, "pad_if_needed": True}}
+    changed = Augmentation({"*": crop})(batch)
+    known = ~changed.target.isnan()
+    assert known.sum() == 8 * 2 * 35
+    torch.testing.assert_close(changed.inputs["depth"].repeat(1, 2, 1, 1)[known], changed.target[known])
+    with pytest.raises(OptionError, match=r"at the target's pixels together, got \['rgb'\] without 'depth'"):
+        Augmentation({"rgb": {"RandomHorizontalFlip": {"p": 1.0}}})(batch)
+
+
 def test_colours_leave_labels_alone():
     batch = labelled()
     changed = Augmentation({"rgb": {"ColorJitter": {"brightness": [0.5, 0.5]}}})(batch)

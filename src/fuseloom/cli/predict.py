@@ -25,8 +25,15 @@ Example:
     type=click.Path(path_type=Path),
     help="Write what each pixel shows there, a picture per row, as large as the row's own.",
 )
+@click.option(
+    "--pictures",
+    type=click.Path(path_type=Path),
+    help="Write the pictures there that the model makes, as large as the row's own.",
+)
 @seeing
-def predict(run: Path, rows: Path, out: Path | None, masks: Path | None, **views: Any) -> None:
+def predict(
+    run: Path, rows: Path, out: Path | None, masks: Path | None, pictures: Path | None, **views: Any
+) -> None:
     """Predict ROWS with the model of RUN, a run folder or a saved model.
 
     ROWS has the columns (or arrays) that the model was trained on; the target is not needed, and a row may
@@ -34,6 +41,7 @@ def predict(run: Path, rows: Path, out: Path | None, masks: Path | None, **views
     """
     from fuseloom.data import read_rows
     from fuseloom.train.masks import write_masks
+    from fuseloom.train.pictures import write_pictures
     from fuseloom.train.predictions import predictions_csv
     from fuseloom.train.saved import SavedModel
 
@@ -46,6 +54,9 @@ def predict(run: Path, rows: Path, out: Path | None, masks: Path | None, **views
     if masks is not None:
         count = write_masks(masks, saved.task, dataset, predictions)
         click.echo(f"{count} masks and their labels in {masks}", err=True)
+    if pictures is not None:
+        count = write_pictures(pictures, saved, dataset, predictions)
+        click.echo(f"{count} pictures in {pictures}", err=True)
     text = predictions_csv(dataset.ids, saved.task.columns(predictions))
     if out is None:
         click.echo(text, nl=False)

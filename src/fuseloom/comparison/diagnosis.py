@@ -34,7 +34,7 @@ from fuseloom.diagnose.shared_space import SharedSpace, shared_space
 from fuseloom.diagnose.split import split
 from fuseloom.errors import DataError, FuseloomError, ModalityError, OptionError, did_you_mean
 from fuseloom.models import FusionModel
-from fuseloom.models.dense_systems import DensePredictor
+from fuseloom.models.dense_systems import GridPredictor
 from fuseloom.tasks import Metric, Task
 from fuseloom.train.fit import exact_outputs
 from fuseloom.train.remedies import Remedied
@@ -60,7 +60,7 @@ class Subject:
     """What is diagnosed: a model, and held-out rows with their target."""
 
     name: str
-    model: FusionModel | DensePredictor | Remedied
+    model: FusionModel | GridPredictor | Remedied
     task: Task
     metric: tuple[str, Metric]
     rows: Batch
@@ -88,7 +88,7 @@ class Subject:
             OptionError: a remedy predicts by parts of its own instead, or a model of dense prediction, whose
                 modalities meet many times and in no one place.
         """
-        if isinstance(self.model, DensePredictor):
+        if isinstance(self.model, GridPredictor):
             raise OptionError(
                 "It looks at the one place where modalities are fused: dense prediction has none, as they "
                 "meet in many blocks."
@@ -221,7 +221,7 @@ def diagnose_model(
 
 def _questions(subject: Subject) -> list[str]:
     """Every diagnosis that means something for such a model."""
-    exchanges = isinstance(subject.model, DensePredictor) or (
+    exchanges = isinstance(subject.model, GridPredictor) or (
         isinstance(subject.model, FusionModel) and len(subject.model.exchanges) > 0
     )
     return [name for name in DIAGNOSES if name != "exchanged" or exchanges]
@@ -327,7 +327,7 @@ def _exchanged(subject: Subject) -> Exchanged:
         return subject.task.columns(predictions)["prediction"]
 
     found = exchanged(
-        subject.model if isinstance(subject.model, DensePredictor) else subject.fusion,
+        subject.model if isinstance(subject.model, GridPredictor) else subject.fusion,
         subject.rows,
         subject.predict,
         answers=None if subject.task.decision == "value" else answers,

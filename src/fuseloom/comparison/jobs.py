@@ -16,7 +16,7 @@ from fuseloom.comparison.measure import training_memory_mb
 from fuseloom.data.mapping import mapped
 from fuseloom.errors import RunError
 from fuseloom.models import FusionModel, ModelConfig, build_model
-from fuseloom.models.dense_systems import DensePredictor
+from fuseloom.models.dense_systems import GridPredictor
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
 from fuseloom.train.files import write_whole
@@ -208,7 +208,7 @@ def fold_key(key: str, fold: int) -> str:
 def load_weights(config: ModelConfig, path: Path, task: Task) -> FusionModel | Remedied:
     """The model of a finished job, in evaluation mode; with its remedy, where that predicts too."""
     model = build_trained(config, task)
-    assert not isinstance(model, DensePredictor), "no comparison is of tasks on a grid"
+    assert not isinstance(model, GridPredictor), "no comparison is of tasks on a grid"
     model.load_state_dict(load_file(path))
     return model.eval()
 

@@ -24,7 +24,8 @@ from fuseloom.data.dataset import Modality
 from fuseloom.data.preprocessing import Preprocessor, Store
 from fuseloom.errors import DataError, OptionError, did_you_mean
 from fuseloom.models import FusionModel, ModelConfig, build_model
-from fuseloom.models.dense_systems import DensePredictor, build_dense
+from fuseloom.models.dense_systems import GridPredictor, build_dense, named_dense_system
+from fuseloom.models.picture_systems import PictureSystem
 from fuseloom.models.systems import named_system
 from fuseloom.registry import lookup
 from fuseloom.train.files import write_whole
@@ -269,7 +270,7 @@ def _fit(
         best = ", best so far" if progress.waited == 0 else ""
         say(f"epoch {progress.epoch}: training loss {learnt:.4f}, validation loss {valid:.4f}{score}{best}")
 
-    def built() -> FusionModel | DensePredictor:
+    def built() -> FusionModel | GridPredictor:
         model = build_dense(config, ready.task) if ready.task.on_grid else build_model(config, ready.task)
         for line in start_from(model, _starts(recipe)):
             say(line)
@@ -313,8 +314,7 @@ def _train(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say:
         scores=scores,
         watched=watch.seen,
     )
-    system = named_system(config)
-    served, of_served = (model, config) if system is None else system.served(model, config)
+    served, of_served = _served(model, config)
     saved = SavedModel(
         model=served,
         config=of_served,
@@ -327,6 +327,14 @@ def _train(recipe: Recipe, ready: Prepared, config: ModelConfig, out: Path, say:
     write_whole(out / "predictions.csv", tables["test"])
     write_whole(out / "scores.json", json.dumps(asdict(result), indent=1))
     return result
+
+
+def _served(model: Any, config: ModelConfig) -> tuple[Any, ModelConfig]:
+    """The model without what only training needs, and the configuration that builds it so."""
+    system, on_grid = named_system(config), named_dense_system(config)
+    if system is not None:
+        return system.served(model, config)
+    return on_grid.served(model, config) if isinstance(on_grid, PictureSystem) else (model, config)
 
 
 def _scores_under(

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fuseloom.data.cells import Cells, as_numbers, as_strings, is_empty, is_missing
 from fuseloom.data.dataset import (
+    PIXEL_TARGETS,
     Audio,
     Dataset,
     Embedding,
@@ -28,6 +30,7 @@ from fuseloom.data.label_maps import LabelMap
 from fuseloom.data.planning import SPLIT_WORDS
 from fuseloom.data.ragged import Problems
 from fuseloom.data.source import Source
+from fuseloom.data.target_pictures import TargetPicture
 from fuseloom.errors import DataError, did_you_mean
 
 __all__ = ["labelled_rows", "unlabelled_rows"]
@@ -87,7 +90,9 @@ def unlabelled_rows(source: Source, schema: Schema) -> Dataset:
         name: _absent(spec, len(source)) if name in absent else _modality(source, name, spec, problems)
         for name, spec in schema.modalities.items()
     }
-    has_target = bool(schema.targets) and all(name in source for name in schema.targets)
+    has_target = bool(schema.targets) and all(
+        name in source or name in source.arrays for name in schema.targets
+    )
     target = _target(source, schema, {}) if has_target else None
     notes = [f"{name}: missing in every row" for name in absent]
     rows = _usable(source, schema, problems, modalities=modalities, target=target, notes=notes)
@@ -254,9 +259,9 @@ def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.fl
         return _several_targets(source, schema, problems)
     assert schema.target is not None
     values: NDArray[np.float64] | NDArray[np.object_]
+    if schema.target_kind in PIXEL_TARGETS:
+        return _of_pixels(source, schema, problems)
     cells = source.column(schema.target, role="target")
-    if schema.target_kind == "labels":
-        return _label_maps(source, schema, cells, problems)
     if schema.target_kind == "number":
         values, _ = as_numbers(cells, decimal_comma=source.decimal_comma)
         unknown = np.isnan(values)
@@ -270,16 +275,27 @@ def _target(source: Source, schema: Schema, problems: Problems) -> NDArray[np.fl
     return values
 
 
-def _label_maps(source: Source, schema: Schema, cells: Cells, problems: Problems) -> NDArray[np.object_]:
-    """Maps of labels, every one of which has been read once."""
-    assert schema.label_format is not None
-    maps = np.full(len(cells), None, dtype=object)
-    for row, item in enumerate(items_of(cells, source.root)):
-        maps[row] = None if item is None else LabelMap(item=item, form=schema.label_format)
-    for row, why in enumerate(unreadable(maps, LabelMap.read)):
+def _of_pixels(source: Source, schema: Schema, problems: Problems) -> NDArray[np.object_]:
+    """Maps of labels, or pictures, every one of which has been read once."""
+    assert schema.target is not None
+    array = source.arrays.get(schema.target)
+    if isinstance(array, Files):
+        items = array.items
+    else:
+        items = items_of(source.column(schema.target, role="target"), source.root)
+    maps = np.full(len(items), None, dtype=object)
+    maps[:] = [None if item is None else _target_item(item, schema) for item in items]
+    for row, why in enumerate(unreadable(maps, lambda one: one.read())):
         if why is not None or maps[row] is None:
             problems.setdefault(row, f"target {schema.target!r} must be known, got {why or 'no value'}")
     return maps
+
+
+def _target_item(item: Any, schema: Schema) -> LabelMap | TargetPicture:
+    if schema.target_kind == "labels":
+        assert schema.label_format is not None
+        return LabelMap(item=item, form=schema.label_format)
+    return TargetPicture(item=item, form=schema.map_format)
 
 
 def _several_targets(source: Source, schema: Schema, problems: Problems) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from fuseloom.data.mapping import taken
 from fuseloom.data.maps import MapFormat
 
 __all__ = [
+    "PIXEL_TARGETS",
     "Audio",
     "ColumnKind",
     "Dataset",
@@ -30,7 +31,9 @@ __all__ = [
     "Text",
 ]
 
-TargetKind = Literal["number", "category", "classes", "labels"]
+TargetKind = Literal["number", "category", "classes", "labels", "image", "map"]
+PIXEL_TARGETS: tuple[TargetKind, ...] = ("labels", "image", "map")
+"""Targets that say something of each pixel."""
 ColumnKind = Literal["number", "category", "text", "image", "map", "audio", "array"]
 """What a column of a table holds; of the last four, paths."""
 Rows = NDArray[np.intp] | slice
@@ -184,9 +187,11 @@ class Schema:
     """Where there are several."""
     target_kind: TargetKind | None = None
     """Whether the target was read as numbers, as names of classes, as lists of them, where an empty one has
-    no class, or as maps of labels."""
+    no class, as maps of labels, as pictures, or as maps of numbers."""
     label_format: LabelFormat | None = None
     """Of maps of labels."""
+    map_format: MapFormat | None = None
+    """Of maps of numbers that are the target."""
     id_column: str | None = None
     split_column: str | None = None
     fold_columns: tuple[str, ...] = ()
@@ -210,9 +215,9 @@ class SetAside:
 class Dataset:
     """Row-aligned modalities with their target.
 
-    ``target`` ``[N]``, or ``[N, K]`` of several columns, holds raw values, strings, float64 or a `LabelMap`
-    (in rows read for prediction also ``None`` and NaN, where it is not known; of several columns NaN wherever
-    one is not);
+    ``target`` ``[N]``, or ``[N, K]`` of several columns, holds raw values, strings, float64, a `LabelMap`
+    or a `TargetPicture` (in rows read for prediction also ``None`` and NaN, where it is not known; of several
+    columns NaN wherever one is not);
     ``split`` holds ``train``, ``valid`` or ``test`` per row where the source gives one (in rows read for
     prediction also nothing, where it is not known), and ``folds`` several of that kind where it gives folds.
     """

@@ -25,6 +25,7 @@ from fuseloom.data.media import (
     read_item,
     shown_item,
 )
+from fuseloom.data.target_pictures import target_modality
 from fuseloom.metrics.spans import entity_spans
 from fuseloom.tasks import infer_task
 
@@ -35,7 +36,7 @@ _LOOKED_AT = 256
 _EXAMPLES = 3
 _CHUNK = 4096
 _CHANGED_BY = (
-    ("target:", "--target COLUMN, --kind COLUMN=number, =category, =classes or =labels"),
+    ("target:", "--target COLUMN, --kind COLUMN=number, =category, =classes, =labels, =image or =map"),
     ("ids:", "--id COLUMN"),
     ("splits:", "--split COLUMN"),
     ("left out", "--kind COLUMN=KIND, or name the inputs (--text, --tabular, --image, ...)"),
@@ -129,8 +130,14 @@ def describe(dataset: Dataset) -> Description:
 
 def _target(dataset: Dataset, target: NDArray[Any]) -> PartDescription:
     name = dataset.schema.target or "target"
-    if (pixels := label_pixels(dataset)) is not None:
-        return _label_maps(name, pixels)
+    if (pictures := target_modality(dataset)) is not None:
+        return _files(name, pictures)
+    pixels = label_pixels(dataset)
+    return _label_maps(name, pixels) if pixels is not None else _values(name, target)
+
+
+def _values(name: str, target: NDArray[Any]) -> PartDescription:
+    """Numbers, classes or tags."""
     task, values = infer_task(target), target.reshape(-1)
     if task == "regression":
         numbers = values.astype(np.float64)

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fuseloom.errors import OptionError
+from fuseloom.errors import MissingExtraError, OptionError
 
 __all__ = ["Grid", "usual_sides"]
 
@@ -62,6 +62,25 @@ class Grid:
             for side, own, each in zip((height, width), wanted, steps, strict=True)
         )
         return rows, columns
+
+    def picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A picture ``[H, W, 3]`` brought to the grid, each pixel a mean of those that it covers.
+
+        Raises:
+            MissingExtraError: Pillow is not installed.
+        """
+        if pixels.shape[:2] == (self.height, self.width):
+            return pixels
+        try:
+            from PIL import Image, ImageOps
+        except ImportError:
+            raise MissingExtraError(
+                "Resizing pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
+            ) from None
+        found, way = Image.fromarray(pixels), Image.Resampling.BILINEAR
+        sides = self.width, self.height
+        found = found.resize(sides, way) if self.squash else ImageOps.fit(found, sides, method=way)
+        return np.asarray(found, dtype=np.uint8)
 
 
 def usual_sides(sides: Sequence[int]) -> int:

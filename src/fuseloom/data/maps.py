@@ -1,8 +1,9 @@
 """Maps of numbers over the pixels of a scene, such as depth and temperature."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,11 @@ class MapFormat:
             raise OptionError(
                 f"scale must be finite and not 0, and offset finite, got {self.scale} and {self.offset}."
             )
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild from a mapping of its fields, also after JSON."""
+        return cls(**{**state, "unknown": tuple(state["unknown"])})
 
 
 def read_map(item: Any, form: MapFormat = MapFormat()) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

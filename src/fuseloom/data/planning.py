@@ -7,8 +7,11 @@ from typing import cast, get_args
 
 from fuseloom.data.cells import Cells, as_strings
 from fuseloom.data.dataset import (
+    PIXEL_TARGETS,
     ColumnKind,
     Embedding,
+    Image,
+    Map,
     Modality,
     ModalityKind,
     ModalitySpec,
@@ -18,6 +21,8 @@ from fuseloom.data.dataset import (
 from fuseloom.data.files import items_of
 from fuseloom.data.kinds import infer_kind, is_identifier, why_left_out
 from fuseloom.data.label_maps import LabelFormat, read_label_format
+from fuseloom.data.maps import MapFormat
+from fuseloom.data.media import picture_head
 from fuseloom.data.names import check_name, modality_name, split_group
 from fuseloom.data.options import ReadOptions
 from fuseloom.data.source import Source
@@ -46,6 +51,7 @@ _HOLDERS: Mapping[ColumnKind, ModalityKind] = {
 """Kind of a column -> kind of the modality that holds it."""
 
 _LISTED = 8
+_COLOURS = ("RGB", "RGBA", "CMYK", "YCbCr")
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,8 @@ def plan(source: Source, options: ReadOptions) -> tuple[Schema, list[str]]:
         name: role for role, name in roles.items() if name is not None
     }
     for name, role in taken.items():
-        source.column(name, role=role)
+        if not (role == "target" and isinstance(source.arrays.get(name), Image | Map)):
+            source.column(name, role=role)
     taken |= dict.fromkeys(folds, "fold_columns")
     planned, notes = _modalities(source, options, taken)
     kind = _kind_of_all(source, options, targets)
@@ -95,6 +102,7 @@ def plan(source: Source, options: ReadOptions) -> tuple[Schema, list[str]]:
         target_columns=targets if len(targets) > 1 else (),
         target_kind=kind,
         label_format=_label_format(source, options) if kind == "labels" else None,
+        map_format=_map_format(source, target) if kind == "map" else None,
         id_column=row_id,
         split_column=split,
         fold_columns=folds,
@@ -138,7 +146,8 @@ def _unclaimed(source: Source, options: ReadOptions, targets: Sequence[str]) -> 
 def _target(source: Source, options: ReadOptions) -> str:
     target = options.target if options.target is not None else source.target
     if target is None:
-        columns = ", ".join([*source.labels, *source.columns][: 5 * _LISTED])
+        pictures = [name for name, array in source.arrays.items() if isinstance(array, Image | Map)]
+        columns = ", ".join([*source.labels, *source.columns, *pictures][: 5 * _LISTED])
         raise DataError(
             f"target must name the column of {source.name} to predict, got None. Known: {columns or 'none'}."
         )
@@ -166,14 +175,33 @@ def _target_kind(source: Source, options: ReadOptions, target: str) -> TargetKin
         raise DataError(f"The kind of the target {target!r} must be number or category, got 'ignore'.")
     if kind is None and source.target_kind is not None and target == source.target:
         return source.target_kind
+    if kind is None and isinstance(array := source.arrays.get(target), Image | Map):
+        return array.kind
     if kind is None:
         cells = source.column(target, role="target")
         kind = infer_kind(cells, decimal_comma=source.decimal_comma)
         if kind in ("image", "array"):
-            kind = "labels"
+            kind = "image" if options.labels is None and _has_colours(source, cells) else "labels"
         elif kind != "number" and infer_task(as_strings(cells)) == "multilabel":
             kind = "classes"
-    return cast(TargetKind, kind) if kind in ("number", "classes", "labels") else "category"
+    return kind if kind in ("number", "classes", *PIXEL_TARGETS) else "category"
+
+
+def _has_colours(source: Source, cells: Cells) -> bool:
+    """Whether the first picture that can be read has colours, and no palette: then no label is meant."""
+    if source.label_format is not None:
+        return False
+    for item in items_of(cells, source.root):
+        try:
+            return item is not None and picture_head(item)[0] in _COLOURS
+        except DataError:
+            continue
+    return False
+
+
+def _map_format(source: Source, target: str) -> MapFormat:
+    array = source.arrays.get(target)
+    return array.form if isinstance(array, Map) else MapFormat()
 
 
 def _label_format(source: Source, options: ReadOptions) -> LabelFormat:
@@ -207,7 +235,8 @@ def _found_split(source: Source, options: ReadOptions, free: Mapping[str, Cells]
 
 def _found_id(source: Source, free: Mapping[str, Cells], split: str | None) -> str | None:
     """The first column that names the rows; one of files that are there is an input rather than that."""
-    names = (name for name, cells in free.items() if name != split and is_identifier(name, cells))
+    roles = (split, source.target)
+    names = (name for name, cells in free.items() if name not in roles and is_identifier(name, cells))
     return next((n for n in names if n in source.labels or not _has_files(source, n)), None)
 
 
@@ -228,7 +257,7 @@ def _modalities(
     planned = [
         _Planned(name, ModalitySpec(kind=_array_kind(name, array, options)), name)
         for name, array in source.arrays.items()
-        if options.kinds.get(name) != "ignore" and not named and name not in claimed
+        if options.kinds.get(name) != "ignore" and not named and name not in claimed and name not in roles
     ]
     if options.named:
         return planned + _named(source, options, roles), []
@@ -372,6 +401,8 @@ def _target_note(schema: Schema) -> str:
         "number": "numbers",
         "classes": "lists of classes, of which an empty cell has none",
         "labels": "maps of labels",
+        "image": "pictures",
+        "map": "maps of numbers",
     }
     return f"target: {schema.target!r}, read as {what.get(str(schema.target_kind), 'names of classes')}"
 

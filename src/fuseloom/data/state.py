@@ -1,10 +1,12 @@
 """Schemas and preprocessors as plain values, for the configuration of a saved model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fuseloom.data.dataset import ModalitySpec, Schema
 from fuseloom.data.label_maps import LabelFormat
+from fuseloom.data.maps import MapFormat
 from fuseloom.data.preprocessing import PREPROCESSORS, Preprocessor
 from fuseloom.errors import DataError
 
@@ -36,8 +38,13 @@ def schema_state(schema: Schema) -> dict[str, Any]:
         {"name": name, "kind": spec.kind, "columns": [list(column) for column in spec.columns.items()]}
         for name, spec in schema.modalities.items()
     ]
-    form = schema.label_format
-    return {**vars(schema), "modalities": modalities, "label_format": None if form is None else form.state()}
+    labels, numbers = schema.label_format, schema.map_format
+    return {
+        **vars(schema),
+        "modalities": modalities,
+        "label_format": None if labels is None else labels.state(),
+        "map_format": None if numbers is None else asdict(numbers),
+    }
 
 
 def schema_from_state(state: Mapping[str, Any]) -> Schema:
@@ -54,6 +61,8 @@ def schema_from_state(state: Mapping[str, Any]) -> Schema:
         several = {name: tuple(state.get(name, ())) for name in ("fold_columns", "target_columns")}
         form = state.get("label_format")
         labels = None if form is None else LabelFormat.from_state(form)
-        return Schema(**{**state, "modalities": modalities, **several, "label_format": labels})
+        numbers = None if state.get("map_format") is None else MapFormat.from_state(state["map_format"])
+        forms = {"label_format": labels, "map_format": numbers}
+        return Schema(**{**state, "modalities": modalities, **several, **forms})
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"The state of a schema must have its entries, got one without: {error}.") from None

@@ -58,8 +58,8 @@ def read_taskonomy(folder: Path | str, *, lists: Path | str | None = None) -> So
     have 1,000 and 500 lines, as published, with ``{domain}`` in them for each domain; without them all views
     are read, and split as in any other set. The label ``point`` is what no two splits should share.
 
-    There is *no target*: a picture cannot be one, so this is what a translation of your own reads its
-    inputs and its target from, as ``read_taskonomy(folder).arrays``.
+    No domain is the target by itself: name the one that is to be made of others,
+    ``ReadOptions(target="rgb")``.
 
     *Splits*: papers test on ``val_domain.txt`` and also choose their best epoch by it. Here it is the test
     split, and validation rows are drawn from those of training.

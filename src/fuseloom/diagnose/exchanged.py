@@ -21,7 +21,7 @@ from fuseloom.exchange.feature_swap import FeatureSwap
 from fuseloom.exchange.token_exchange import TokenExchange
 from fuseloom.metrics.interval import Interval
 from fuseloom.models import FusionModel
-from fuseloom.models.dense_systems import DensePredictor
+from fuseloom.models.dense_systems import GridPredictor
 from fuseloom.nn.class_token import ClassToken
 from fuseloom.part import zero_masked
 from fuseloom.tasks import Metric
@@ -141,7 +141,7 @@ class Exchanged:
 
 
 def exchanged(  # noqa: PLR0913  the keywords are what a person wants to say
-    module: FusionModel | DensePredictor,
+    module: FusionModel | GridPredictor,
     rows: Batch,
     predict: Callable[[Batch], NDArray[Any]],
     *,
@@ -247,9 +247,7 @@ class _Seen:
     """Of a stream that is a feature map."""
 
 
-def _seen(
-    module: FusionModel | DensePredictor, rows: Batch, parts: Sequence[nn.Module]
-) -> dict[Place, _Seen]:
+def _seen(module: FusionModel | GridPredictor, rows: Batch, parts: Sequence[nn.Module]) -> dict[Place, _Seen]:
     encoders = module.encoders.items() if isinstance(module, FusionModel) else ()
     fronts = dict.fromkeys(rows.inputs, 0) | {
         name: sum(isinstance(part, ClassToken) for part in encoder.modules()) for name, encoder in encoders

@@ -1,14 +1,23 @@
 """How far generated pictures are, as a set, from real ones: distances between features of both."""
 
+import math
+
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from fuseloom.errors import DataError, OptionError
 
-__all__ = ["frechet_distance", "kernel_distance"]
+__all__ = ["frechet_distance", "frechet_of_sums", "frechet_sums", "kernel_distance", "random_features"]
 
 _Features = Float[Tensor, "picture feature"]
+_WIDTHS = (32, 64, 64)
+"""Of the random network, whose last maps are the features."""
+_AT_ONCE = 2**22
+"""Numbers of pictures that are looked at together."""
 
 
 def frechet_distance(found: _Features, real: _Features) -> float:
@@ -34,10 +43,65 @@ def frechet_distance(found: _Features, real: _Features) -> float:
         25.0
     """
     (mean, covariance), (other_mean, other) = (_moments(each) for each in _checked(found, real))
-    root = _root(covariance)
-    between = torch.linalg.eigvalsh(root @ other @ root).clamp(min=0).sqrt().sum()
-    distance = (mean - other_mean).square().sum() + covariance.trace() + other.trace() - 2 * between
-    return float(distance.clamp(min=0))
+    return float(_frechet(mean, covariance, other_mean, other))
+
+
+def frechet_sums(found: _Features, real: _Features) -> NDArray[np.float64]:
+    """What `frechet_of_sums` needs of each pair of pictures, ``[N, 1 + 2 * (D + D * D)]``.
+
+    Args:
+        found: As of `frechet_distance`.
+        real: Of as many pictures.
+    """
+    parts = [torch.ones(len(found), 1, dtype=torch.float64)]
+    for each in (found, real):
+        one = each.double().cpu()
+        parts += [one, torch.einsum("ni,nj->nij", one, one).flatten(1)]
+    return torch.cat(parts, 1).numpy()
+
+
+def frechet_of_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`frechet_distance` from sums over rows ``[..., 1 + 2 * (D + D * D)]``; NaN of fewer than two rows.
+
+    Example:
+        >>> one = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+        >>> float(frechet_of_sums(frechet_sums(one + torch.tensor([3.0, 4.0]), one).sum(0)).round(6))
+        25.0
+    """
+    flat = torch.from_numpy(np.asarray(sums, dtype=np.float64)).reshape(-1, sums.shape[-1])
+    count, width = flat[:, :1], (math.isqrt(2 * sums.shape[-1] - 1) - 1) // 2
+    moments = []
+    for own in flat[:, 1:].chunk(2, dim=1):
+        mean, squares = own[:, :width] / count, torch.unflatten(own[:, width:], 1, (width, width))
+        spread = squares - count[..., None] * torch.einsum("ri,rj->rij", mean, mean)
+        moments += [mean, spread / (count[..., None] - 1).clamp(min=1)]
+    distances = torch.where(count[:, 0] > 1, _frechet(*(one.nan_to_num() for one in moments)), torch.nan)
+    return distances.reshape(sums.shape[:-1]).numpy()
+
+
+def random_features(pictures: Float[Tensor, "picture channel height width"]) -> _Features:
+    """Features ``[N, 64]`` of pictures from -1 to 1, by three convolutions whose weights are always the same.
+
+    The weights are drawn once and for all. So sets of pictures are compared without any weights to download;
+    such distances rank models on one set, and compare with no other network's.
+
+    Example:
+        >>> random_features(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 64])
+    """
+    generator, into, weights = torch.Generator().manual_seed(0), pictures.shape[1], []
+    for width in _WIDTHS:
+        drawn = torch.randn(width, into, 3, 3, generator=generator)
+        weights.append((drawn * (2 / (9 * into)) ** 0.5).to(pictures))
+        into = width
+    step = max(1, _AT_ONCE // max(1, pictures[:1].numel()))
+    return torch.cat([_seen(part, weights) for part in torch.split(pictures, step)])
+
+
+def _seen(pictures: Tensor, weights: list[Tensor]) -> Tensor:
+    for weight in weights:
+        pictures = F.conv2d(pictures, weight, stride=2, padding=1).relu()
+    return pictures.mean((2, 3))
 
 
 def kernel_distance(
@@ -98,11 +162,14 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
     return features.mean(0), centred.mT @ centred / (len(features) - 1)
 
 
-def _root(covariance: Tensor) -> Tensor:
-    """The symmetric square root."""
+def _frechet(mean: Tensor, covariance: Tensor, other_mean: Tensor, other: Tensor) -> Tensor:
+    """Of moments ``[..., D]`` and ``[..., D, D]``."""
     values, vectors = torch.linalg.eigh(covariance)
-    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.mT
-    return root
+    root = (vectors * values.clamp(min=0).sqrt()[..., None, :]) @ vectors.mT
+    between = torch.linalg.eigvalsh(root @ other @ root).clamp(min=0).sqrt().sum(-1)
+    traces = (one.diagonal(dim1=-2, dim2=-1).sum(-1) for one in (covariance, other))
+    distance: Tensor = (mean - other_mean).square().sum(-1) + sum(traces) - 2 * between
+    return distance.clamp(min=0)
 
 
 def _discrepancy(one: Tensor, other: Tensor) -> Tensor:

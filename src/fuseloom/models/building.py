@@ -32,10 +32,10 @@ def build_model(config: ModelConfig, task: Task) -> FusionModel:
         OptionError: an unknown part or option, a merge inside the encoders or behind an anchor that keeps no
             positions, or a system of dense prediction.
     """
-    if config.fusion in list_names(kind="dense"):
+    if config.fusion in (*list_names(kind="dense"), *list_names(kind="picture")):
         raise OptionError(
             f"fusion must be one that answers once for each row, for {task.name}, got {config.fusion!r}, "
-            "which predicts at each pixel. Name a target of label maps."
+            "which predicts at each pixel. Name a target of label maps, or of pictures."
         )
     encoders = {name: _build_encoder(options, config) for name, options in encoder_options(config).items()}
     for name in config.frozen:

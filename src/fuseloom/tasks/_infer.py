@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fuseloom.tasks._label_item import LabelItem
 from fuseloom.tasks._labels import find_separator, split_labels
+from fuseloom.tasks._picture_item import PictureItem
 
 __all__ = ["infer_task"]
 
@@ -16,7 +17,8 @@ def infer_task(target: NDArray[Any]) -> str:
 
     Strings, and at most 20 whole numbers, are classes. Strings are lists of classes where a part between
     separators (``;`` or ``|``) occurs in several different strings. Several columns are lists of classes
-    where all are 0 or 1, otherwise numbers. Tuples are tags of words, and maps of labels those of pixels.
+    where all are 0 or 1, otherwise numbers. Tuples are tags of words, maps of labels those of
+    pixels, and pictures are to be made.
 
     Example:
         >>> infer_task(np.array(["yes", "no"])), infer_task(np.array([0.5, 2.25]))
@@ -27,7 +29,8 @@ def infer_task(target: NDArray[Any]) -> str:
     if target.ndim == 2 and target.shape[1] > 1:
         return "multilabel" if np.isin(target, (0, 1)).all() else "regression"
     target = target.reshape(-1)
-    for kind, name in ((tuple, "tagging"), (LabelItem, "segmentation")):
+    kinds = ((tuple, "tagging"), (LabelItem, "segmentation"), (PictureItem, "translation"))
+    for kind, name in kinds:
         if target.dtype.kind == "O" and all(isinstance(value, kind) for value in target):
             return name
     if target.dtype.kind in "OUSb":

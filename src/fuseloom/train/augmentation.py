@@ -17,8 +17,8 @@ _Transform = Callable[..., Any]
 
 _JOINT, _ALL = "+", "*"
 """Between modalities that change together, and what stands for all that have pixels."""
-_MAPS = 3
-"""Axes of maps of labels."""
+_LABELS, _PICTURES = 3, 4
+"""Axes of maps of labels, and of pictures."""
 _OWN: Mapping[str, type] = {"GeminiFusionScene": GeminiFusionScene}
 """Name -> what torchvision does not have; it takes the parts of a scene as torchvision's transforms do."""
 
@@ -28,9 +28,9 @@ class Augmentation:
 
     Modalities that see one scene change together: of ``photo+depth`` both are mirrored, or none. Maps of
     numbers go where pictures go, and keep their numbers: a change of colour passes them by, and what lies
-    between two pixels is that of the nearest. So do maps of labels to learn, ``[B, H, W]``, which go with
-    every modality that moves; what a crop adds around them does not count. Only with them may a crop be
-    smaller than the rows were, of all modalities alike.
+    between two pixels is that of the nearest. So do maps of labels to learn, ``[B, H, W]``, and pictures to
+    make, ``[B, C, H, W]``, which go with every modality that moves; what a crop adds around them does not
+    count. Only with them may a crop be smaller than the rows were, of all modalities alike.
 
     Args:
         settings: Modality of pictures or maps, several with ``+`` between them, or ``*`` for all that there
@@ -64,28 +64,27 @@ class Augmentation:
         A mask of pixels, ``[B, H, W]``, goes where its picture or map goes.
         """
         inputs, masks, target = dict(batch.inputs), dict(batch.masks), batch.target
-        labels = _labels(target)
+        parts = _parts(target)
         for names, transform in self.transforms.items():
             values = {name: _seen(batch, name) for name in _named(names, batch)}
             known = {
                 name: mask for name in values if (mask := masks.get(name)) is not None and mask.dim() == 3
             }
             maps = [mask.to(torch.uint8) for mask in known.values()]
-            changed = _changed(transform, values, maps if labels is None else [*maps, labels])
+            changed = _changed(transform, values, [*maps, *parts])
             for name, value in values.items():
                 inputs[name] = changed.pop(0)
-                _check_size(inputs[name], value, name, labelled=labels is not None)
+                _check_size(inputs[name], value, name, labelled=bool(parts))
             masks |= {name: changed.pop(0).bool() for name in known}
-            if labels is not None:
-                _check_moved(changed[0], labels, inputs, values)
-                labels = changed.pop(0)
-        if labels is not None:
-            target = labels - 1
+            _check_moved(changed, parts, inputs, values)
+            parts = changed
+        if parts:
+            target = _joined(parts)
         return replace(batch, inputs=inputs, masks=masks, target=target)
 
 
 def _check_size(after: Tensor, before: Tensor, name: str, *, labelled: bool) -> None:
-    """Refuse other sizes than before; with labels, only rows of several sizes."""
+    """Refuse other sizes than before; with a target of pixels, only rows of several sizes."""
     kept = before.shape[:-2] + (after.shape[-2:] if labelled else before.shape[-2:])
     if after.shape == kept and after.dtype == before.dtype:
         return
@@ -96,27 +95,44 @@ def _check_size(after: Tensor, before: Tensor, name: str, *, labelled: bool) -> 
     )
 
 
-def _labels(target: Tensor | None) -> Tensor | None:
-    """Maps of labels one higher, so that 0 does not count, with which transforms fill what they add."""
-    if target is None or target.dim() != _MAPS or target.dtype != torch.uint8:
-        return None
-    return target + 1
+def _parts(target: Tensor | None) -> list[Tensor]:
+    """Maps of a target of pixels, of which 0 does not count, as transforms fill with it what they add.
+
+    Of labels they are one higher; of pictures they are the numbers, and which of them are known.
+    """
+    if target is not None and target.dim() == _LABELS and target.dtype == torch.uint8:
+        return [target + 1]
+    if target is not None and target.dim() == _PICTURES:
+        return [target.nan_to_num(), (~target.isnan()).to(torch.uint8)]
+    return []
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """The target of these."""
+    if len(parts) == 1:
+        return parts[0] - 1
+    return torch.where(parts[1].bool(), parts[0], torch.nan)
 
 
 def _named(names: Sequence[str], batch: Batch) -> Sequence[str]:
     if _ALL not in names:
         return names
-    return [name for name, value in batch.inputs.items() if value.dim() == _MAPS + 1]
+    return [name for name, value in batch.inputs.items() if value.dim() == _PICTURES]
 
 
 def _check_moved(
-    after: Tensor, before: Tensor, inputs: Mapping[str, Tensor], moved: Mapping[str, Tensor]
+    after: Sequence[Tensor],
+    before: Sequence[Tensor],
+    inputs: Mapping[str, Tensor],
+    moved: Mapping[str, Tensor],
 ) -> None:
-    """Refuse labels that went with some modalities and not with all."""
-    left = [name for name, value in inputs.items() if value.dim() == _MAPS + 1 and name not in moved]
-    if left and (after.shape != before.shape or not after.equal(before)):
+    """Refuse targets that went with some modalities and not with all."""
+    left = [name for name, value in inputs.items() if value.dim() == _PICTURES and name not in moved]
+    if left and any(
+        one.shape != old.shape or not one.equal(old) for one, old in zip(after, before, strict=True)
+    ):
         raise OptionError(
-            f"augment must move all that is at the labels' pixels together, got {[*moved]} without "
+            f"augment must move all that is at the target's pixels together, got {[*moved]} without "
             f"{left[0]!r}. Name them all, {_JOINT.join([*moved, *left])}, or {_ALL!r}."
         )
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from fuseloom.errors import OptionError
-from fuseloom.models.dense_systems import DensePredictor
+from fuseloom.models.dense_systems import GridPredictor
 from fuseloom.part import Staged
 from fuseloom.tasks import Task
 from fuseloom.train.augmentation import Augmentation
@@ -65,6 +65,8 @@ class FitConfig:
     """What changes the weights: AdamW, or gradient descent with a momentum of 0.9."""
     lr: float = 1e-3
     """Learning rate, at its peak."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW: how much of the mean gradient, and of its mean square, stays from step to step."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Part of the model, such as ``head`` or ``encoders.image`` -> by what the rate is multiplied there."""
     schedule: Schedule = "constant"
@@ -117,6 +119,8 @@ class FitConfig:
                 choices = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
                 raise OptionError(f"{name} must be {choices}, got {value!r}.")
         _check_numbers(self)
+        if wrong := [beta for beta in self.betas if not 0 <= beta < 1]:
+            raise OptionError(f"betas must be in [0, 1), got {wrong[0]}.")
         if low := [f"{rate} for {part!r}" for part, rate in self.rates.items() if not rate > 0]:
             raise OptionError(f"rates must be positive, got {low[0]}.")
         for part, what in self.no_decay.items():
@@ -368,7 +372,9 @@ def make_optimizer(
     ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=_MOMENTUM, fused=fused)
-    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.AdamW(
+        groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=fused
+    )
 
 
 def make_schedule(
@@ -491,7 +497,7 @@ def exact_outputs(model: nn.Module, rows: Batch | Selection, *, batch_size: int 
     many threads; in float64 that is far below any digit that is stored. Of dense prediction labels are kept
     and no digits, so that its own dtype will do.
     """
-    if isinstance(model, DensePredictor):
+    if isinstance(model, GridPredictor):
         return predict_outputs(model, rows, batch_size=batch_size)
     parts = (
         replace(part, inputs={n: v.double() if v.is_floating_point() else v for n, v in part.inputs.items()})

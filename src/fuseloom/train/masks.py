@@ -18,7 +18,7 @@ from fuseloom.tasks import Task
 from fuseloom.tasks.segmentation import Segmentation
 from fuseloom.train.files import reporting, write_whole
 
-__all__ = ["label_colours", "write_masks"]
+__all__ = ["file_names", "label_colours", "own_sides", "write_masks"]
 
 _TABLE = "labels.csv"
 
@@ -60,8 +60,8 @@ def write_masks(folder: Path, task: Task, dataset: Dataset, predictions: NDArray
         for place, (name, colour) in enumerate(zip(task.labels, colours, strict=True)):
             writer.writerow([place, name, "#" + bytes(colour.tolist()).hex()])
         write_whole(folder / _TABLE, table.getvalue())
-        for row, (name, labels) in enumerate(zip(_file_names(dataset), predictions, strict=True)):
-            height, width = _sides(dataset, row, labels.shape)
+        for row, (name, labels) in enumerate(zip(file_names(dataset), predictions, strict=True)):
+            height, width = own_sides(dataset, row, labels.shape)
             places = Grid(height=height, width=width, squash=True).places(*labels.shape)
             picture = Pillow.fromarray(labels[np.ix_(*places)], mode="P")
             picture.putpalette(colours.reshape(-1).tolist())
@@ -88,7 +88,7 @@ def label_colours(count: int) -> NDArray[np.uint8]:
     return np.round(255 * np.array(found).reshape(-1, 3)).astype(np.uint8)
 
 
-def _file_names(dataset: Dataset) -> list[str]:
+def file_names(dataset: Dataset) -> list[str]:
     """Ids as names of files: what has no place in one becomes ``_``, and one that is taken gets a number."""
     names: dict[str, int] = {}
     for row, one in enumerate(dataset.ids):
@@ -97,7 +97,8 @@ def _file_names(dataset: Dataset) -> list[str]:
     return [*names]
 
 
-def _sides(dataset: Dataset, row: int, default: tuple[int, ...]) -> tuple[int, int]:
+def own_sides(dataset: Dataset, row: int, default: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the first picture or map that a row has."""
     for modality in dataset.modalities.values():
         if isinstance(modality, Image) and (item := modality.items[row]) is not None:
             pixels = read_item(read_image, item)

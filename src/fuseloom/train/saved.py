@@ -23,7 +23,7 @@ from fuseloom.data import (
 from fuseloom.encoders import Encoder
 from fuseloom.errors import RunError
 from fuseloom.models import FusionModel, ModelConfig
-from fuseloom.models.dense_systems import DensePredictor
+from fuseloom.models.dense_systems import GridPredictor
 from fuseloom.registry import lookup
 from fuseloom.tasks import Task
 from fuseloom.train.files import digest, reporting, write_whole
@@ -48,7 +48,7 @@ class SavedModel:
     tokenizer's, lie under ``preprocessing``. Nothing outside of it is needed to predict.
     """
 
-    model: FusionModel | DensePredictor | Remedied
+    model: FusionModel | GridPredictor | Remedied
     config: ModelConfig
     task: Task
     schema: Schema
@@ -122,7 +122,7 @@ class SavedModel:
 
     def _whole_config(self) -> ModelConfig:
         """A configuration that is built without reaching for anything that was pretrained."""
-        if isinstance(self.model, DensePredictor):
+        if isinstance(self.model, GridPredictor):
             return self.config
         encoders = {}
         for name, options in self.config.encoders.items():

@@ -10,7 +10,7 @@ from fuseloom.encoders import Encoder
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.models import FusionModel
 from fuseloom.models.checkpoint import read_checkpoint
-from fuseloom.models.dense_systems import DensePredictor
+from fuseloom.models.dense_systems import GridPredictor
 from fuseloom.train.generators import undisturbed
 from fuseloom.train.remedies import fusion_inside
 from fuseloom.train.saved import SavedModel
@@ -20,7 +20,7 @@ __all__ = ["start_from"]
 _BACKBONE = "backbone"
 
 
-def start_from(model: FusionModel | DensePredictor, sources: Mapping[str, str]) -> list[str]:
+def start_from(model: FusionModel | GridPredictor, sources: Mapping[str, str]) -> list[str]:
     """Copy into encoders the weights of encoders of other models, and say how much of each.
 
     An encoder takes over stage after stage, until one has other weights than its own: the end of an encoder
@@ -38,7 +38,7 @@ def start_from(model: FusionModel | DensePredictor, sources: Mapping[str, str]) 
         OptionError: a modality that either model lacks, or encoders that differ from the first stage on.
         RunError: there is no saved model, or it is damaged.
     """
-    if isinstance(model, DensePredictor):
+    if isinstance(model, GridPredictor):
         return [_start_backbone(model, name, source) for name, source in sources.items()]
     said = []
     for name, source in sources.items():
@@ -58,7 +58,7 @@ def start_from(model: FusionModel | DensePredictor, sources: Mapping[str, str]) 
     return said
 
 
-def _start_backbone(model: DensePredictor, name: str, source: str) -> str:
+def _start_backbone(model: GridPredictor, name: str, source: str) -> str:
     if name != _BACKBONE:
         raise OptionError(f"start must name {_BACKBONE!r} for dense prediction, got {name!r}.")
     model.load_backbone(read_checkpoint(Path(source)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fuseloom.data.checks._finding import Finding
 from fuseloom.data.checks.contents import Contents
-from fuseloom.data.dataset import Dataset, Embedding, Files, Table
+from fuseloom.data.dataset import PIXEL_TARGETS, Dataset, Embedding, Files, Table
 
 __all__ = ["find_copies", "given_splits"]
 
@@ -31,7 +31,7 @@ def find_copies(dataset: Dataset, prints: Contents) -> Iterator[Finding]:
     yield from _across(dataset, "every modality", rows, splits, severe=telling)
     for name, digests in prints.items():
         yield from _of_modality(dataset, name, _by_content(digests, whole=rows), splits)
-    if telling and dataset.schema.target_kind != "labels":
+    if telling and dataset.schema.target_kind not in PIXEL_TARGETS:
         yield from _contradictions(dataset, rows)
     yield from _equal_modalities(prints)
 

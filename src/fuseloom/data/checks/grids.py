@@ -12,6 +12,7 @@ from fuseloom.data.dataset import Dataset, Image, Map
 from fuseloom.data.label_counts import LabelPixels
 from fuseloom.data.maps import MapFormat, read_map
 from fuseloom.data.media import frames_of, picture_head, read_item
+from fuseloom.data.target_pictures import target_modality
 
 __all__ = ["find_grids"]
 
@@ -24,6 +25,8 @@ _ALIKE = 0.02
 def find_grids(dataset: Dataset, pixels: LabelPixels | None = None) -> Iterator[Finding]:
     """Rows whose map and picture, maps, or labels differ in shape or size, and maps of one number only."""
     modalities = {name: one for name, one in dataset.modalities.items() if isinstance(one, Image | Map)}
+    if (target := target_modality(dataset)) is not None and dataset.schema.target is not None:
+        modalities[dataset.schema.target] = target
     if pixels is None and not any(isinstance(one, Map) for one in modalities.values()):
         return
     seen = {name: _looked_at(one) for name, one in modalities.items()}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fuseloom.data.cells import Cells, is_missing
 from fuseloom.data.checks._finding import Finding, Severity
-from fuseloom.data.dataset import Dataset, Embedding, Modality, Series, Table, Text
+from fuseloom.data.dataset import PIXEL_TARGETS, Dataset, Embedding, Modality, Series, Table, Text
 from fuseloom.tasks import infer_task
 
 __all__ = ["find_leaks"]
@@ -58,7 +58,7 @@ class _Target:
 
 def find_leaks(dataset: Dataset) -> Iterator[Finding]:
     """Columns, features or texts that tell the target without fail, and gaps that do so."""
-    if dataset.schema.target_kind == "labels" or (target := _target(dataset)) is None:
+    if dataset.schema.target_kind in PIXEL_TARGETS or (target := _target(dataset)) is None:
         return
     told: dict[Severity, list[str]] = {"error": [], "warning": []}
     for column in _columns(dataset):

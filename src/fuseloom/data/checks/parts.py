@@ -7,7 +7,7 @@ import numpy as np
 
 from fuseloom.data.checks._finding import Finding
 from fuseloom.data.checks.copies import given_splits
-from fuseloom.data.dataset import Dataset
+from fuseloom.data.dataset import PIXEL_TARGETS, Dataset
 from fuseloom.data.groups import divided, groups_of, kept_apart
 from fuseloom.tasks import infer_task
 
@@ -19,7 +19,7 @@ _UNEVEN = 10
 def find_uneven(dataset: Dataset) -> Iterator[Finding]:
     """Rare classes, classes and types of entities that training rows lack, groups in two splits."""
     yield from _groups(dataset)
-    pixels = dataset.schema.target_kind == "labels"  # counted elsewhere
+    pixels = dataset.schema.target_kind in PIXEL_TARGETS  # counted elsewhere
     task = "" if dataset.target is None or pixels else infer_task(dataset.target)
     if dataset.target is not None and task == "tagging":
         types = [{tag.partition("-")[2] for tag in tags} - {""} for tags in dataset.target]

@@ -10,7 +10,7 @@ from fuseloom.data.dataset import Image
 from fuseloom.data.grid import Grid, usual_sides
 from fuseloom.data.media import even_places, frames_of, read_image, read_item
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor
-from fuseloom.errors import MissingExtraError, OptionError
+from fuseloom.errors import OptionError
 
 __all__ = ["ImagePreprocessor"]
 
@@ -81,25 +81,10 @@ class ImagePreprocessor(Preprocessor):
                 pictures = frames_of(item)
                 for frame, place in enumerate(even_places(len(pictures), self.frames)):
                     pixels = read_item(read_image, pictures[place])
-                    out[row, frame] = _resized(pixels, grid).transpose(2, 0, 1)
+                    out[row, frame] = grid.picture(pixels).transpose(2, 0, 1)
         mask = np.array([item is not None for item in modality.items], dtype=np.bool_)
         return out.reshape(len(modality), -1, grid.height, grid.width), mask
 
     def encoder_options(self) -> dict[str, Any]:
         """Number of channels."""
         return {"channels": 3 * self.frames}
-
-
-def _resized(pixels: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
-    if pixels.shape[:2] == (grid.height, grid.width):
-        return pixels
-    try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise MissingExtraError(
-            "Resizing pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
-        ) from None
-    picture, way = Image.fromarray(pixels), Image.Resampling.BILINEAR
-    sides = grid.width, grid.height
-    picture = picture.resize(sides, way) if grid.squash else ImageOps.fit(picture, sides, method=way)
-    return np.asarray(picture, dtype=np.uint8)

@@ -89,8 +89,7 @@ class MapPreprocessor(Preprocessor):
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Rebuild from what `state` gave, also after JSON has made a mapping of the format."""
-        form = state["form"]
-        return super().from_state({**state, "form": MapFormat(**{**form, "unknown": tuple(form["unknown"])})})
+        return super().from_state({**state, "form": MapFormat.from_state(state["form"])})
 
     @property
     def grid(self) -> Grid:

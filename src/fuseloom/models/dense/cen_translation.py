@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _WIDEST = 8
+_SMALLEST = 24
 _SLOPE = 0.2
 _DROPPED = 3
 _STD = 0.02
@@ -240,7 +241,16 @@ class PatchDiscriminator(nn.Module):
         Args:
             inputs: Modality name -> ``[B, C, H, W]``.
             pictures: Modality name -> ``[B, picture, H, W]``, real ones or those that were made from it.
+
+        Raises:
+            ModalityError: pictures of fewer than 24 pixels on a side.
         """
+        height, width = next(iter(inputs.values())).shape[-2:]
+        if min(height, width) < _SMALLEST:
+            raise ModalityError(
+                f"Pictures must have {_SMALLEST} pixels or more on each side to be judged by patches, got "
+                f"{height} x {width}. Enlarge them, or leave the judge out."
+            )
         return run_shared(self._judged, {n: torch.cat([own, pictures[n]], 1) for n, own in inputs.items()})
 
     def _judged(self, values: Tensor) -> Tensor:

@@ -1,18 +1,16 @@
 """The contract of a system of dense prediction that is named where a fusion is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
-from fuseloom.errors import OptionError, did_you_mean
-from fuseloom.models.dense.mit import MIT_SIZES, MitSize
+from fuseloom.errors import OptionError
 from fuseloom.models.dense.model import DenseModel
 from fuseloom.registry import Card
 
-__all__ = ["DenseSystem", "mit_size"]
+__all__ = ["DenseSystem"]
 
 
 class DenseSystem(ABC):
@@ -41,41 +39,3 @@ class DenseSystem(ABC):
             OptionError: the system takes none.
         """
         raise OptionError(f"start must name a backbone that {self.name!r} takes, got weights. It takes none.")
-
-
-_SMALL = MitSize(
-    dims=(24, 48, 96),
-    depths=(1, 1, 2),
-    num_heads=(1, 2, 4),
-    reductions=(4, 2, 1),
-    expansion=2,
-    stem=(5, 2),
-)
-"""Ours, for one core and pictures of some 64 pixels: maps of half the sides, a quarter and an eighth."""
-
-
-def mit_size(size: str | Mapping[str, Any]) -> str | MitSize:
-    """That of a Mix Transformer: a published name, ``small``, or its numbers.
-
-    Raises:
-        OptionError: numbers that a size does not have, or not all that it has.
-
-    Example:
-        >>> mit_size({"dims": [8, 16], "depths": [1, 1], "num_heads": [1, 2], "reductions": [2, 1]}).dims
-        (8, 16)
-    """
-    if isinstance(size, str):
-        return _SMALL if size == "small" else size
-    known = [field.name for field in fields(MitSize)]
-    if unknown := sorted(size.keys() - set(known)):
-        hint = did_you_mean(unknown[0], known)
-        raise OptionError(
-            f"size must be one of {[*MIT_SIZES, 'small']}, or numbers for {known}, got {unknown[0]!r}.{hint}"
-        )
-    numbers: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, Sequence) else value for name, value in size.items()
-    }
-    try:
-        return MitSize(**numbers)
-    except TypeError as error:
-        raise OptionError(f"size must have dims and depths, got {dict(size)}: {error}.") from None

@@ -1,14 +1,15 @@
-"""A dense model between what training and prediction give, and what a task takes."""
+"""A dense model that labels pixels."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fuseloom.errors import OptionError
 from fuseloom.models.dense.inference import in_windows, over_scales
 from fuseloom.models.dense.model import DenseModel
+from fuseloom.models.dense.predictor import Expand, GridPredictor
 from fuseloom.types import Trace
 
 __all__ = ["DensePredictor", "Views"]
@@ -45,12 +46,11 @@ class Views:
         return self.scales == (1.0,) and not self.mirror and self.window is None
 
 
-class DensePredictor(nn.Module):
+class DensePredictor(GridPredictor):
     """Pixels in, scores of labels out.
 
-    Pictures in bytes become numbers as pretrained backbones saw them, and a mask of rows one of pixels. In
-    training outputs are the predictions of all streams and their mean, ``[B, M + 1, K, h, w]``; in evaluation
-    the mean alone, ``[B, K, h, w]``.
+    Pictures in bytes become numbers as pretrained backbones saw them. In training outputs are the predictions
+    of all streams and their mean, ``[B, M + 1, K, h, w]``; in evaluation the mean alone, ``[B, K, h, w]``.
 
     Args:
         model: What predicts.
@@ -66,22 +66,11 @@ class DensePredictor(nn.Module):
         torch.Size([2, 5, 8, 12])
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self,
-        model: DenseModel,
-        *,
-        expand: Callable[[Mapping[str, Tensor], Iterable[str]], dict[str, Tensor]] | None = None,
-    ) -> None:
-        super().__init__()
-        self.model, self._expand = model, expand
+    def __init__(self, model: DenseModel, *, expand: Expand | None = None) -> None:
+        super().__init__(model, mean=_MEAN, std=_STD, expand=expand)
         self.views = Views()
         """What evaluation looks at; anything but once and whole gives logarithms of probabilities
         ``[B, K, H, W]`` at the size of the inputs."""
-        for name, values in (("mean", _MEAN), ("std", _STD)):
-            self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(
         self,
@@ -97,14 +86,7 @@ class DensePredictor(nn.Module):
             masks: Modality name -> ``[B]`` or ``[B, H, W]``, where True is real.
             trace: Collects auxiliary losses and records.
         """
-        maps = {name: self._numbers(value) for name, value in inputs.items()}
-        real = {
-            name: mask
-            if mask is None or mask.dim() > 1
-            else mask[:, None, None].expand(-1, *maps[name].shape[2:])
-            for name, mask in (masks or {}).items()
-            if name in maps
-        }
+        maps, real = self.maps(inputs, masks)
         if self.training:
             outputs: Tensor = self.model(maps, real, trace=trace)
             return outputs
@@ -125,28 +107,3 @@ class DensePredictor(nn.Module):
         if self.views.window is None:
             return self._mean(maps, real)
         return in_windows(self._mean, maps, real, window=self.views.window, overlap=_WINDOW_OVERLAP)
-
-    def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
-        """Give all streams the weights of one pretrained backbone.
-
-        Args:
-            weights: Official name -> weight.
-
-        Raises:
-            OptionError: a model that takes none, or weights of another backbone.
-        """
-        if self._expand is None:
-            raise OptionError("A backbone must be one that can be started from, got one of a model by hand.")
-        state, own = self._expand(weights, self.model.encoder.channels), self.model.state_dict()
-        wrong = sorted(n for n, value in state.items() if n not in own or own[n].shape != value.shape)
-        if wrong or not state:
-            raise OptionError(
-                f"Weights must be those of the model's backbone, got {wrong[0] if wrong else 'none'}. Choose "
-                "its size with model.options."
-            )
-        self.model.load_state_dict({**own, **state})
-
-    def _numbers(self, value: Tensor) -> Tensor:
-        if value.dtype != torch.uint8:
-            return value
-        return (value.to(self.mean.dtype) - self.mean) / self.std

@@ -11,9 +11,10 @@ from fuseloom.models.dense.ensemble import Weighting
 from fuseloom.models.dense.geminifusion import geminifusion_mit, geminifusion_swin
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel
+from fuseloom.models.dense.sizes import mit_size
 from fuseloom.models.dense.swin import SwinSize
 from fuseloom.models.dense.swin_names import expand_swin
-from fuseloom.models.dense_systems._base import DenseSystem, mit_size
+from fuseloom.models.dense_systems._base import DenseSystem
 from fuseloom.registry import Card, register
 
 __all__ = ["GeminiFusionSystem"]

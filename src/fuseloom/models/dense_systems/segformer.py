@@ -15,7 +15,8 @@ from fuseloom.models.dense.mit import MitStreams
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel
 from fuseloom.models.dense.placed import Place, Placed
-from fuseloom.models.dense_systems._base import DenseSystem, mit_size
+from fuseloom.models.dense.sizes import mit_size
+from fuseloom.models.dense_systems._base import DenseSystem
 from fuseloom.registry import Card, create, register
 
 __all__ = ["SegformerSystem"]

@@ -9,8 +9,9 @@ from torch import Tensor
 from fuseloom.models.dense.ensemble import Weighting
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel
+from fuseloom.models.dense.sizes import mit_size
 from fuseloom.models.dense.tokenfusion import tokenfusion_mit
-from fuseloom.models.dense_systems._base import DenseSystem, mit_size
+from fuseloom.models.dense_systems._base import DenseSystem
 from fuseloom.registry import Card, register
 
 __all__ = ["TokenFusionSystem"]

@@ -8,7 +8,7 @@ from torch import nn
 
 from fuseloom.encoders import Encoder
 from fuseloom.models import FusionModel, ModelConfig, build_model
-from fuseloom.models.dense_systems import DensePredictor, build_dense
+from fuseloom.models.dense_systems import GridPredictor, build_dense
 from fuseloom.registry import create_remedy, lookup
 from fuseloom.tasks import Task
 from fuseloom.train.remedies._base import Remedied, Remedy
@@ -42,7 +42,7 @@ def teachers_of(model: FusionModel) -> dict[str, nn.Module]:
     return found
 
 
-def build_trained(config: ModelConfig, task: Task) -> FusionModel | DensePredictor | Remedied:
+def build_trained(config: ModelConfig, task: Task) -> FusionModel | GridPredictor | Remedied:
     """What holds the weights of a finished training: the model, or the remedy too where it predicts.
 
     Raises:
