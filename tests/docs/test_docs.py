@@ -35,7 +35,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TRAINS = {"console": {"diagnosis", "muse", "quickstart", "remedies"}, "python": {"metrics", "workbench"}}
 """Pages whose commands or examples compare models."""
-WORKED = [ROOT / "docs" / "segmentation.md", ROOT / "docs" / "tutorial.md"]
+WORKED = [ROOT / "docs" / f"{name}.md" for name in ("segmentation", "translation", "tutorial")]
 """Pages whose blocks build on each other, whatever their language."""
 
 
