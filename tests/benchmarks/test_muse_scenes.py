@@ -24,8 +24,11 @@ def test_a_table_is_drawn_run_and_stored_with_its_ceilings(program: Any, tmp_pat
         settings=settings,
     )
     data = program.drawn(table.set, tmp_path, rows=table.rows, seed=table.data_seed)
-    eye, seen = program.seeing(tmp_path, rows=100, seed=9, settings=["fit.max_epochs=1"])
+    first, once = program.seeing(tmp_path, rows=100, seed=9, settings=["fit.max_epochs=1"])
+    eye, seen = program.seeing(tmp_path, rows=100, seed=9, lessons=2, settings=["fit.max_epochs=1"])
     assert "map" in seen.scores["test"]
+    assert str(first) in (eye / "config.yaml").read_text("utf-8")
+    assert seen.train_s > once.train_s
     found = program.measured(table, data, eye, tmp_path / "runs", workers=1)
     written = json.loads((data / "scenes-ner.json").read_text("utf-8"))
     assert found["ceilings"] == written["ceilings"]["test"]

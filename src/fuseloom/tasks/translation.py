@@ -1,6 +1,6 @@
 """A picture of the same scene through another sensor."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -12,14 +12,24 @@ from torch import Tensor
 
 from fuseloom.errors import DataError, OptionError, did_you_mean
 from fuseloom.metrics.counted import OfCounts, ratio_of
-from fuseloom.metrics.generation import frechet_of_sums, frechet_sums, kernel_distance, random_features
+from fuseloom.metrics.generation import (
+    frechet_distance,
+    frechet_of_sums,
+    frechet_sums,
+    kernel_distance,
+    random_features,
+)
+from fuseloom.metrics.inception import inception_features
 from fuseloom.registry import register
 from fuseloom.tasks._base import Floats, Metric, Task
 from fuseloom.tasks._picture_item import PictureItem
 
 __all__ = ["Translation"]
 
-_OPTIONS = ("high", "log", "low")
+_OPTIONS = ("high", "inception", "log", "low")
+Features = Callable[[Tensor], Tensor]
+Distance = Callable[[Tensor, Tensor], float]
+
 _PEAK = 2.0
 """From the darkest to the brightest pixel."""
 
@@ -45,17 +55,17 @@ def _psnr(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(10 * np.log10(_PEAK**2 / ratio_of(sums)))
 
 
-def _features(predictions: Floats, target: NDArray[Any]) -> tuple[Tensor, Tensor]:
-    made, real = _both(predictions, target)
-    return random_features(made), random_features(real)
-
-
 def _frechet_counts(predictions: Floats, target: NDArray[Any]) -> NDArray[np.float64]:
-    return frechet_sums(*_features(predictions, target))
+    made, real = _both(predictions, target)
+    return frechet_sums(random_features(made), random_features(real))
 
 
-def _kernel(predictions: Floats, target: NDArray[Any]) -> float:
-    return kernel_distance(*_features(predictions, target)) if len(target) > 1 else float("nan")
+def _apart(predictions: Floats, target: NDArray[Any], *, distance: Distance, features: Features) -> float:
+    """How far made pictures are from real ones as a set."""
+    if len(target) < 2:
+        return float("nan")
+    made, real = _both(predictions, target)
+    return distance(features(made), features(real))
 
 
 _METRICS: Mapping[str, Metric] = {
@@ -65,8 +75,26 @@ _METRICS: Mapping[str, Metric] = {
     "fid_random": Metric(
         function=OfCounts(_frechet_counts, frechet_of_sums), higher_is_better=False, bounded=False
     ),
-    "kid_random": Metric(function=_kernel, higher_is_better=False, bounded=False),
+    "kid_random": Metric(
+        function=partial(_apart, distance=kernel_distance, features=random_features),
+        higher_is_better=False,
+        bounded=False,
+    ),
 }
+
+
+def _published(weights: str) -> dict[str, Metric]:
+    """FID and KID with the network by which they are published."""
+    features = partial(inception_features, weights=weights)
+    distances = {"fid": frechet_distance, "kid": kernel_distance}
+    return {
+        name: Metric(
+            function=partial(_apart, distance=distance, features=features),
+            higher_is_better=False,
+            bounded=False,
+        )
+        for name, distance in distances.items()
+    }
 
 
 @register("translation")
@@ -87,6 +115,8 @@ class Translation(Task):
         low: The number that becomes -1; what is below it does so, too.
         high: The number that becomes 1; what is above it does so, too.
         log: Whether numbers are told apart by their logarithms (of one more), as distances may be.
+        inception: File of Inception's weights, with which there are ``fid`` and ``kid``, too, see
+            `inception_features`.
 
     Raises:
         OptionError: limits that are no range, or such as have no logarithm.
@@ -107,11 +137,21 @@ class Translation(Task):
     on_grid: ClassVar[bool] = True
 
     def __init__(
-        self, channels: int, *, size: Sequence[int], low: float, high: float, log: bool = False
+        self,
+        channels: int,
+        *,
+        size: Sequence[int],
+        low: float,
+        high: float,
+        log: bool = False,
+        inception: str = "",
     ) -> None:
         height, width = size
         self.channels, self.size = int(channels), (int(height), int(width))
         self.low, self.high, self.log = float(low), float(high), bool(log)
+        self.inception = inception
+        if inception:
+            self.metrics = {**_METRICS, **_published(inception)}
         if not self.low < self.high:
             raise OptionError(f"low must be below high, got {low} and {high}.")
         if self.log and self.low <= -1:
@@ -145,6 +185,7 @@ class Translation(Task):
             low=state["low"],
             high=state["high"],
             log=state.get("log", False),
+            inception=state.get("inception", ""),
         )
 
     def state(self) -> dict[str, Any]:
@@ -154,10 +195,11 @@ class Translation(Task):
             "low": self.low,
             "high": self.high,
             "log": self.log,
+            "inception": self.inception,
         }
 
     def configured(self, options: Mapping[str, Any]) -> Self:
-        """The options are ``low``, ``high`` and ``log``."""
+        """The options are ``low``, ``high``, ``log`` and ``inception``."""
         if unknown := sorted(options.keys() - set(_OPTIONS)):
             hint = did_you_mean(unknown[0], _OPTIONS)
             raise OptionError(
