@@ -100,7 +100,7 @@ bench-muse: $(STAMP) ## What MuSE costs whole, and its CRF, captioner and PixelC
 	@$(BIN)/python benchmarks/pages.py
 
 bench-muse-scenes: $(STAMP) ## What MuSE reaches on generated scenes, and what its parts are worth; three hours
-	@for table in ner ablations msa; do $(BIN)/python benchmarks/muse_scenes.py $$table --workers 2 || exit; done
+	@for table in ner ablations msa_ablations msa; do $(BIN)/python benchmarks/muse_scenes.py $$table --workers 2 || exit; done
 	@$(BIN)/python benchmarks/pages.py
 
 bench-interactions: $(STAMP) ## Which merges find information that only both modalities together hold

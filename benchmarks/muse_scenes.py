@@ -86,13 +86,21 @@ TABLES: Mapping[str, ScenesTable] = {
         settings=("fit.max_epochs=4",),
     ),
     "ablations": ScenesTable(experiment="muse-ablations", settings=("fit.max_epochs=2",)),
+    "msa_ablations": ScenesTable(
+        experiment="muse-ablations",
+        set="scenes-msa",
+        data_seed=2,
+        rows=20_000,
+        settings=("fit.max_epochs=3", "model.options.muse.num_layers=2"),
+    ),
     "msa": ScenesTable(
         experiment="muse-ablations",
         set="scenes-msa",
         data_seed=3,
         lessons=3,
+        rows=100_000,
         variants=("MuSE", "text alone"),
-        settings=("fit.max_epochs=8", "model.options.muse.num_layers=2", _changed(brightness=[0.7, 1.6])),
+        settings=("fit.max_epochs=4", "model.options.muse.num_layers=2", _changed(brightness=[0.7, 1.6])),
     ),
 }
 """Name -> what is run, and how much of it, so that it takes at most an hour on two cores."""

@@ -38,6 +38,7 @@ _RENDER = {
     "seg_scenes_normals": seg_scenes.render,
     "seg_scenes_rgb": seg_scenes.render,
     "muse_scenes_msa": muse_scenes.render,
+    "muse_scenes_msa_ablations": muse_scenes.render,
     "muse_scenes_ner": muse_scenes.render,
     "remedies_av_digits": remedy_tables.render,
     "remedies_imbalanced": remedy_tables.render,

@@ -1,9 +1,8 @@
 """What is at each pixel."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -11,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fuseloom.errors import DataError, OptionError, did_you_mean
+from fuseloom.errors import DataError, OptionError
 from fuseloom.losses.hard_pixels import hard_pixel_loss
 from fuseloom.metrics.counted import OfCounts
 from fuseloom.metrics.segmentation import Absent, confusion_counts, scores_of_sums
 from fuseloom.registry import register
-from fuseloom.tasks._base import Floats, Metric, Task
+from fuseloom.tasks._base import Floats, Metric
+from fuseloom.tasks._grid import GridTask, read_each
 from fuseloom.tasks._label_item import LabelItem
 
 __all__ = ["Segmentation"]
@@ -26,7 +26,6 @@ T = TypeVar("T")
 _IGNORED = 255
 _PIXELS_AT_ONCE = 2**24
 """Scores of labels at full size that are held at a time, by what needs no gradient."""
-_OPTIONS = ("hard",)
 _SCORES = ("miou", "miou_zero", "mean_accuracy", "pixel_accuracy", "mean_f1", "pixel_error")
 
 
@@ -38,7 +37,7 @@ def _of_instance(predictions: Floats, target: NDArray[Any]) -> float:
 
 
 @register("segmentation")
-class Segmentation(Task):
+class Segmentation(GridTask):
     """One of K labels at each pixel, by softmax and cross-entropy over all pixels that count.
 
     Raw targets are maps of labels; encoded they are ``[N, H, W]`` in bytes, 255 where none counts, all of one
@@ -69,8 +68,7 @@ class Segmentation(Task):
     default_metric = "miou"
     loss_metric = "pixel_error"
     decision = "softmax"
-    stratified = False
-    on_grid: ClassVar[bool] = True
+    options = ("hard",)
 
     def __init__(
         self,
@@ -106,7 +104,7 @@ class Segmentation(Task):
         """
         maps = _maps(target)
         said = next((one.names for one in maps if one.names), ())
-        sides, largest = zip(*_each(maps, _looked_at), strict=True)
+        sides, largest = zip(*read_each(maps, _looked_at), strict=True)
         found = max(largest)
         if not said and found < 0:
             raise DataError("target must have a pixel whose label counts, got none.")
@@ -126,26 +124,13 @@ class Segmentation(Task):
             **{name: value for name, value in kept.items() if value is not None},
         }
 
-    def configured(self, options: Mapping[str, Any]) -> Self:
-        """The option is ``hard``."""
-        if unknown := sorted(options.keys() - set(_OPTIONS)):
-            hint = did_you_mean(unknown[0], _OPTIONS)
-            raise OptionError(
-                f"Options of {self.name} must be of {list(_OPTIONS)}, got {unknown[0]!r}.{hint}"
-            )
-        return type(self).from_state({**self.state(), **options})
-
-    def resized(self, height: int, width: int) -> Self:
-        """The same at another size."""
-        return type(self).from_state({**self.state(), "size": [height, width]})
-
     @property
     def num_outputs(self) -> int:
         return len(self.labels)
 
     def encode(self, target: NDArray[Any]) -> NDArray[Any]:
         encoded = np.empty((len(target), *self.size), dtype=np.uint8)
-        for row, labels in enumerate(_each(_maps(target), partial(_read, size=self.size))):
+        for row, labels in enumerate(read_each(_maps(target), partial(_read, size=self.size))):
             wrong = (labels >= self.num_outputs) & (labels != _IGNORED)
             if wrong.any():
                 raise DataError(
@@ -231,16 +216,6 @@ class Segmentation(Task):
         most = [_counts(row, self.num_outputs).argmax() for row in self.encode(target)]
         return {"target": names[most]}
 
-    @property
-    def baseline_name(self) -> str:
-        return "none"
-
-    def baselines(self, seed: int) -> list[Any]:
-        return []
-
-    def baseline_predict(self, estimator: Any, features: Any) -> Floats:
-        raise OptionError("A baseline must be one of the task's, got one of another: segmentation has none.")
-
     @staticmethod
     def _enlarged(outputs: Tensor, size: Sequence[int]) -> Tensor:
         """Scores ``[B * P, K, H, W]`` of ``[B, P, K, h, w]``, or without ``P``."""
@@ -295,12 +270,6 @@ def _maps(target: NDArray[Any]) -> list[LabelItem]:
     if not len(target):
         raise DataError("target must have a map of labels, got no row.")
     return list(target)
-
-
-def _each(maps: Sequence[LabelItem], look: Callable[[LabelItem], T]) -> Iterator[T]:
-    """What is made of each map, read by several threads, in order."""
-    with ThreadPoolExecutor() as threads:
-        yield from threads.map(look, maps)
 
 
 def _read(one: LabelItem, *, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,16 +1,15 @@
 """A picture of the same scene through another sensor."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fuseloom.errors import DataError, OptionError, did_you_mean
+from fuseloom.errors import DataError, OptionError
 from fuseloom.metrics.counted import OfCounts, ratio_of
 from fuseloom.metrics.generation import (
     frechet_distance,
@@ -21,12 +20,12 @@ from fuseloom.metrics.generation import (
 )
 from fuseloom.metrics.inception import inception_features
 from fuseloom.registry import register
-from fuseloom.tasks._base import Floats, Metric, Task
+from fuseloom.tasks._base import Floats, Metric
+from fuseloom.tasks._grid import GridTask, read_each
 from fuseloom.tasks._picture_item import PictureItem
 
 __all__ = ["Translation"]
 
-_OPTIONS = ("high", "inception", "log", "low")
 Features = Callable[[Tensor], Tensor]
 Distance = Callable[[Tensor, Tensor], float]
 
@@ -98,7 +97,7 @@ def _published(weights: str) -> dict[str, Metric]:
 
 
 @register("translation")
-class Translation(Task):
+class Translation(GridTask):
     """A picture, or a map of numbers, by the mean absolute difference of its pixels.
 
     Raw targets are pictures; encoded they are ``[N, C, H, W]`` from -1 to 1, NaN where nothing is known, all
@@ -133,8 +132,7 @@ class Translation(Task):
     default_metric = "mae"
     loss_metric = "mae"
     decision = "value"
-    stratified = False
-    on_grid: ClassVar[bool] = True
+    options = ("high", "inception", "log", "low")
 
     def __init__(
         self,
@@ -167,7 +165,7 @@ class Translation(Task):
             DataError: no picture, pictures of several numbers of channels, or no two numbers that are known.
         """
         pictures = _pictures(target)
-        shapes, least, most = zip(*_each(pictures, _looked_at), strict=True)
+        shapes, least, most = zip(*read_each(pictures, _looked_at), strict=True)
         counts = sorted({shape[0] for shape in shapes})
         if len(counts) > 1:
             raise DataError(f"target must have one number of channels in all rows, got {counts}.")
@@ -198,26 +196,13 @@ class Translation(Task):
             "inception": self.inception,
         }
 
-    def configured(self, options: Mapping[str, Any]) -> Self:
-        """The options are ``low``, ``high``, ``log`` and ``inception``."""
-        if unknown := sorted(options.keys() - set(_OPTIONS)):
-            hint = did_you_mean(unknown[0], _OPTIONS)
-            raise OptionError(
-                f"Options of {self.name} must be of {list(_OPTIONS)}, got {unknown[0]!r}.{hint}"
-            )
-        return type(self).from_state({**self.state(), **options})
-
-    def resized(self, height: int, width: int) -> Self:
-        """The same at another size."""
-        return type(self).from_state({**self.state(), "size": [height, width]})
-
     @property
     def num_outputs(self) -> int:
         return self.channels
 
     def encode(self, target: NDArray[Any]) -> NDArray[Any]:
         encoded = np.empty((len(target), self.channels, *self.size), dtype=np.float32)
-        for row, numbers in enumerate(_each(_pictures(target), partial(_read, size=self.size))):
+        for row, numbers in enumerate(read_each(_pictures(target), partial(_read, size=self.size))):
             if len(numbers) != self.channels:
                 raise DataError(
                     f"target must have {self.channels} channels as in training, got {len(numbers)}."
@@ -254,18 +239,8 @@ class Translation(Task):
 
     def target_columns(self, target: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The mean number of each picture that is known."""
-        means = [float(np.nanmean(numbers)) for numbers in _each(_pictures(target), _read)]
+        means = [float(np.nanmean(numbers)) for numbers in read_each(_pictures(target), _read)]
         return {"target": np.array(means)}
-
-    @property
-    def baseline_name(self) -> str:
-        return "none"
-
-    def baselines(self, seed: int) -> list[Any]:
-        return []
-
-    def baseline_predict(self, estimator: Any, features: Any) -> Floats:
-        raise OptionError("A baseline must be one of the task's, got one of another: translation has none.")
 
     @property
     def _ends(self) -> tuple[float, float]:
@@ -287,12 +262,6 @@ def _pictures(target: NDArray[Any]) -> list[PictureItem]:
     if not len(target):
         raise DataError("target must have a picture, got no row.")
     return list(target)
-
-
-def _each(pictures: Sequence[PictureItem], look: Any) -> Iterator[Any]:
-    """What is made of each picture, read by several threads, in order."""
-    with ThreadPoolExecutor() as threads:
-        yield from threads.map(look, pictures)
 
 
 def _read(one: PictureItem, size: tuple[int, int] | None = None) -> NDArray[np.float32]:

@@ -13,7 +13,8 @@ from fuseloom.data.dataset import Image, Map
 from fuseloom.data.grid import Grid
 from fuseloom.data.maps import read_map
 from fuseloom.data.media import read_image, read_item
-from fuseloom.errors import MissingExtraError, OptionError
+from fuseloom.data.picture_files import picture_bytes
+from fuseloom.errors import OptionError
 from fuseloom.tasks import Task
 from fuseloom.tasks.segmentation import Segmentation
 from fuseloom.train.files import reporting, write_whole
@@ -45,12 +46,6 @@ def write_masks(folder: Path, task: Task, dataset: Dataset, predictions: NDArray
     """
     if not isinstance(task, Segmentation):
         raise OptionError(f"masks must be of a model that labels pixels, got one for {task.name}.")
-    try:
-        from PIL import Image as Pillow
-    except ImportError:
-        raise MissingExtraError(
-            "Writing pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
-        ) from None
     colours = label_colours(len(task.labels))
     with reporting(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,11 +58,7 @@ def write_masks(folder: Path, task: Task, dataset: Dataset, predictions: NDArray
         for row, (name, labels) in enumerate(zip(file_names(dataset), predictions, strict=True)):
             height, width = own_sides(dataset, row, labels.shape)
             places = Grid(height=height, width=width, squash=True).places(*labels.shape)
-            picture = Pillow.fromarray(labels[np.ix_(*places)], mode="P")
-            picture.putpalette(colours.reshape(-1).tolist())
-            file = io.BytesIO()
-            picture.save(file, "PNG")
-            write_whole(folder / f"{name}.png", file.getvalue())
+            write_whole(folder / f"{name}.png", picture_bytes(labels[np.ix_(*places)], palette=colours))
     return len(predictions)
 
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from fuseloom.data import Dataset
 from fuseloom.data.grid import Grid
-from fuseloom.errors import MissingExtraError, OptionError
+from fuseloom.data.picture_files import picture_bytes
+from fuseloom.errors import OptionError
 from fuseloom.tasks.translation import Translation
 from fuseloom.train.files import reporting, write_whole
 from fuseloom.train.masks import file_names, own_sides
@@ -50,7 +51,7 @@ def write_pictures(
             height, width = own_sides(dataset, row, numbers.shape)
             grid = Grid(height=height, width=width, squash=True)
             if is_picture:
-                write_whole(folder / f"{name}.png", _png(grid.picture(_bytes(numbers))))
+                write_whole(folder / f"{name}.png", picture_bytes(grid.picture(_bytes(numbers))))
             else:
                 places = np.ix_(*grid.places(*numbers.shape[:2]))
                 write_whole(folder / f"{name}.npy", _npy(numbers[places]))
@@ -59,18 +60,6 @@ def write_pictures(
 
 def _bytes(numbers: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.clip(np.round(numbers), 0, 255).astype(np.uint8)
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingExtraError(
-            "Writing pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
-        ) from None
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def _npy(numbers: NDArray[np.float32]) -> bytes:

@@ -6,7 +6,6 @@ warm, which only a photograph tells. So neither kind of map is enough, and how f
 """
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseloom.data.picture_files import picture_bytes
 from fuseloom.data.scenes.camera import project
 from fuseloom.data.scenes.draw import SPLITS, draw_scene, generator_of
 from fuseloom.data.scenes.failures import FAILURES, failed
@@ -24,7 +24,7 @@ from fuseloom.data.scenes.render import Maps, Rendering, edges_between, render, 
 from fuseloom.data.scenes.world import SIZES, Thing
 from fuseloom.data.scenes.writing import Progress, counted, write_facts
 from fuseloom.data.writing import make_folders
-from fuseloom.errors import MissingExtraError, OptionError
+from fuseloom.errors import OptionError
 
 __all__ = [
     "MAPS",
@@ -71,6 +71,8 @@ MAPS = tuple(_FILES)
 
 _SHARES = np.linspace(0, 1, 201)
 _COUNTS = {"train": 800, "valid": 100, "test": 100}
+_FAST = 1
+"""Level of compression of the files."""
 _LABELS, _TABLE = "labels", "scenes-seg.csv"
 
 
@@ -315,7 +317,7 @@ def _written(
 ) -> Iterator[list[str]]:
     """A line of the table for each failure, and for none; its files are there before it."""
     label = f"{_LABELS}/{example.id}.png"
-    (folder / label).write_bytes(_png(example.label.astype(np.uint8)))
+    (folder / label).write_bytes(picture_bytes(example.label.astype(np.uint8), compress_level=_FAST))
     for failure in wanted:
         name = f"{example.id}-{failure}" if failure else example.id
         maps = example.maps
@@ -329,7 +331,7 @@ def _written(
         }
         for kind, path in paths.items():
             if not (folder / path).exists():
-                (folder / path).write_bytes(_png(_stored(kind, maps[kind])))
+                (folder / path).write_bytes(picture_bytes(_stored(kind, maps[kind]), compress_level=_FAST))
         yield [name, f"{split}-{failure}" if failure else split, failure, *paths.values(), label]
 
 
@@ -338,15 +340,3 @@ def _stored(kind: str, values: NDArray[Any]) -> NDArray[Any]:
     factor, offset, pixel = _FILES[kind]
     known = np.where(np.isfinite(values), values, 0).astype(np.float64)
     return np.round(offset + factor * known).astype(pixel)
-
-
-def _png(pixels: NDArray[Any]) -> bytes:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingExtraError(
-            "Writing pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
-        ) from None
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return file.getvalue()

@@ -1,6 +1,5 @@
 """Scenes as files: pictures, how many are written, and what is stated of the set."""
 
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fuseloom.errors import MissingExtraError
+from fuseloom.data.picture_files import picture_bytes
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,15 +30,7 @@ def jpeg(pixels: NDArray[np.uint8]) -> bytes:
     Raises:
         MissingExtraError: Pillow is not installed.
     """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingExtraError(
-            "Writing pictures needs Pillow. Install it with: pip install 'fuseloom[vision]'"
-        ) from None
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
-    return file.getvalue()
+    return picture_bytes(pixels, "JPEG", quality=95, subsampling=0)
 
 
 def counted(examples: Iterable[T], split: str, count: int, progress: Progress) -> Iterator[T]:

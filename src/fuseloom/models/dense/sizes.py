@@ -7,9 +7,9 @@ from typing import Any
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.models.dense.mit import MIT_SIZES, MitSize
 
-__all__ = ["mit_size"]
+__all__ = ["SMALL_MIT", "mit_size"]
 
-_SMALL = MitSize(
+SMALL_MIT = MitSize(
     dims=(24, 48, 96),
     depths=(1, 1, 2),
     num_heads=(1, 2, 4),
@@ -31,7 +31,7 @@ def mit_size(size: str | Mapping[str, Any]) -> str | MitSize:
         (8, 16)
     """
     if isinstance(size, str):
-        return _SMALL if size == "small" else size
+        return SMALL_MIT if size == "small" else size
     known = [field.name for field in fields(MitSize)]
     if unknown := sorted(size.keys() - set(known)):
         hint = did_you_mean(unknown[0], known)

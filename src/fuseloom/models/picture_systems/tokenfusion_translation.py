@@ -1,7 +1,7 @@
 """TokenFusion for image translation by name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -9,7 +9,7 @@ from torch import nn
 from fuseloom.models.dense.ensemble import Weighting
 from fuseloom.models.dense.mit import MitSize
 from fuseloom.models.dense.model import DenseModel
-from fuseloom.models.dense.sizes import mit_size
+from fuseloom.models.dense.sizes import SMALL_MIT, mit_size
 from fuseloom.models.dense.stream_encoder import shared_channels
 from fuseloom.models.dense.token_translation import MitDiscriminator, tokenfusion_translation
 from fuseloom.models.picture_systems._base import PictureSystem, placed_exchange
@@ -17,15 +17,8 @@ from fuseloom.registry import Card, register
 
 __all__ = ["TokenFusionTranslationSystem"]
 
-_SMALL = MitSize(
-    dims=(24, 48, 96),
-    depths=(1, 1, 2),
-    num_heads=(1, 2, 4),
-    reductions=(4, 2, 1),
-    expansion=2,
-    stem=(3, 2),
-)
-"""Ours, for one core and pictures of some 64 pixels."""
+_SMALL = replace(SMALL_MIT, stem=(3, 2))
+"""Makes pictures as large as the maps."""
 
 
 @register("tokenfusion_translation")
