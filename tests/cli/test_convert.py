@@ -182,5 +182,13 @@ def test_wrong_turns_are_answered(tmp_path, options, code, message):
 
 def test_converters_are_listed():
     lines = run("list", "--kind", "converter").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["cen", "geminifusion", "mro", "muse", "tokenfusion"]
+    assert [line.split()[0] for line in lines] == [
+        "cen",
+        "cen_translation",
+        "geminifusion",
+        "mro",
+        "muse",
+        "tokenfusion",
+        "tokenfusion_translation",
+    ]
     assert " ".join(lines[2].split()).startswith("mro Multimodal residual optimisation")

@@ -98,3 +98,10 @@ def test_a_part_of_a_map_keeps_its_numbers(tmp_path: Path) -> None:
     Image.fromarray(four).save(tmp_path / "four.png")
     values, _ = read_map(PicturePart(tmp_path / "four.png", channels=(3,)))
     np.testing.assert_array_equal(values, four[None, ..., 3])
+
+
+def test_numbers_may_be_told_apart_by_their_logarithms() -> None:
+    form = MapFormat(scale=2.0, offset=1.0, unknown=(0,), log=True)
+    values, known = read_map(np.array([[0.0, 1.0], [np.e - 1, -3.0]]), form)
+    np.testing.assert_allclose(values[0], [[0, 1 + 2 * np.log(2)], [3, 0]], rtol=1e-6)
+    assert known.tolist() == [[False, True], [True, False]]

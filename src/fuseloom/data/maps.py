@@ -19,7 +19,7 @@ _COLOUR = ("RGB", "RGBA", "LA", "CMYK", "YCbCr", "LAB", "HSV", "PA")
 
 @dataclass(frozen=True, kw_only=True)
 class MapFormat:
-    """How the numbers of a file become those of a map: times ``scale``, plus ``offset``.
+    """How the numbers of a file become those of a map: times ``scale``, plus ``offset``; or their logarithms.
 
     A depth in millimetres of which 0 is unknown has ``MapFormat(scale=0.001, unknown=(0,))``, in metres.
     """
@@ -28,6 +28,9 @@ class MapFormat:
     offset: float = 0.0
     unknown: tuple[float, ...] = ()
     """Numbers of the file that say that nothing is known; so do those that are not finite."""
+    log: bool = False
+    """Whether first of all one is added to a number and its natural logarithm taken; then numbers of -1 and
+    less say nothing, either."""
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.scale) or self.scale == 0 or not np.isfinite(self.offset):
@@ -61,7 +64,10 @@ def read_map(item: Any, form: MapFormat = MapFormat()) -> tuple[NDArray[np.float
         ([[0.0, 1.5], [2.0, 0.0]], [[False, True], [True, False]])
     """
     numbers = map_numbers(item).astype(np.float64)
-    told = np.isfinite(numbers) & ~np.isin(numbers, form.unknown)
+    unknown = np.isin(numbers, form.unknown)
+    if form.log:
+        numbers = np.log1p(np.where(numbers > -1, numbers, np.nan))
+    told = np.isfinite(numbers) & ~unknown
     known: NDArray[np.bool_] = np.logical_and.reduce(told, axis=-1)
     values = np.where(known[..., None], numbers, 0) * form.scale + form.offset
     return np.where(known, values.transpose(2, 0, 1), 0).astype(np.float32), known

@@ -20,6 +20,7 @@ from fuseloom.tasks import Task
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.regression import Regression
 from fuseloom.tasks.segmentation import Segmentation
+from fuseloom.tasks.translation import Translation
 from fuseloom.train.files import digest
 from fuseloom.train.remedies import build_trained
 from fuseloom.train.saved import SavedModel
@@ -27,7 +28,11 @@ from fuseloom.train.saved import SavedModel
 __all__ = ["Conversion", "convert_checkpoint"]
 
 _SHOWN = 8
-_KINDS: Mapping[str, TargetKind] = {"classification": "category", "segmentation": "labels"}
+_KINDS: Mapping[str, TargetKind] = {
+    "classification": "category",
+    "segmentation": "labels",
+    "translation": "image",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +115,8 @@ def _converter(system: str, options: Mapping[str, Any]) -> Converter:
 
 def _task(found: Converted, classes: Sequence[str], targets: Sequence[str]) -> Task:
     outputs = found.num_outputs
+    if found.pictures:
+        return _translation(found, classes)
     if found.size is not None and not classes:
         return Segmentation([str(label) for label in range(outputs)], size=found.size)
     if classes:
@@ -125,6 +132,13 @@ def _task(found: Converted, classes: Sequence[str], targets: Sequence[str]) -> T
             "that are classes, give their names as classes."
         )
     return Regression([0.0] * outputs, [1.0] * outputs, names=names if outputs > 1 else ())
+
+
+def _translation(found: Converted, classes: Sequence[str]) -> Translation:
+    if classes:
+        raise OptionError(f"classes must be left out of a system that makes pictures, got {list(classes)}.")
+    assert found.size is not None
+    return Translation(found.num_outputs, size=found.size, low=0, high=255)
 
 
 def _schema(kinds: Mapping[str, str], task: Task, targets: Sequence[str]) -> Schema:

@@ -34,7 +34,9 @@ class Converted:
     preprocessing: Mapping[str, Mapping[str, Any]]
     """Modality -> ``kind`` and ``state`` of what prepares its raw values."""
     size: tuple[int, int] | None = None
-    """Height and width of scenes, of a system that labels their pixels."""
+    """Height and width of scenes, of a system that predicts at their pixels."""
+    pictures: bool = False
+    """Whether it makes pictures of that size, instead of labelling pixels."""
 
 
 class Converter(ABC):
