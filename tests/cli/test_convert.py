@@ -191,4 +191,4 @@ def test_converters_are_listed():
         "tokenfusion",
         "tokenfusion_translation",
     ]
-    assert " ".join(lines[2].split()).startswith("mro Multimodal residual optimisation")
+    assert " ".join(lines[3].split()).startswith("mro Multimodal residual optimisation")
