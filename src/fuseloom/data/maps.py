@@ -105,6 +105,8 @@ def _read(item: Any, *, by_number: bool) -> NDArray[Any]:
     if isinstance(item, Path) and item.suffix.lower() == ".npy":
         try:
             return np.asarray(np.load(item, allow_pickle=False))
+        except FileNotFoundError:
+            raise DataError("no such file") from None
         except (OSError, ValueError) as error:
             raise DataError(f"not a whole array: {reason_of(error)}") from None
     mode, pixels = map_picture(item)
