@@ -117,8 +117,9 @@ bench-seg-scenes: $(STAMP) ## Does fusing pay at pixels, and how; three hours
 	@for table in labels normals rgb; do $(BIN)/python benchmarks/seg_scenes.py $$table --workers 2 || exit 1; done
 	@$(BIN)/python benchmarks/pages.py
 
-bench-scenes: $(STAMP) ## Whether shortcuts tell the labels of the generated sets
+bench-scenes: $(STAMP) ## Whether shortcuts tell the labels of the generated sets, and how fast these are written
 	@$(BIN)/python benchmarks/scenes_audit.py
+	@$(BIN)/python benchmarks/scenes_speed.py
 	@$(BIN)/python benchmarks/pages.py
 
 bench-views: $(STAMP) ## Which methods see how two views pair, which no pooled summary tells

@@ -17,6 +17,7 @@ import muse_profile
 import muse_scenes
 import remedy_tables
 import scenes_audit
+import scenes_speed
 import seg_scenes
 import tables
 
@@ -43,6 +44,7 @@ _RENDER = {
     "remedies_av_digits": remedy_tables.render,
     "remedies_imbalanced": remedy_tables.render,
     "scenes_audit": scenes_audit.render,
+    "scenes_speed": scenes_speed.render,
 }
 _MARKED = re.compile(r"<!-- results: (\w+) -->\n.*?<!-- /results -->", re.DOTALL)
 
