@@ -2,9 +2,12 @@
 
 from importlib import import_module
 
+import pytest
+
 from fuseloom.data.scenes.sets import SCENE_SETS
 
 
+@pytest.mark.slow
 def test_every_set_is_written_and_timed() -> None:
     program = import_module("scenes_speed")
     found = program.measured(rows=100, turns=2)
