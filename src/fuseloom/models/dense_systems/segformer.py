@@ -15,6 +15,7 @@ from fuseloom.models.dense.mit import MitStreams
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel
 from fuseloom.models.dense.placed import Place, Placed
+from fuseloom.models.dense.stream_encoder import norm_owners
 from fuseloom.models.dense_systems._base import DenseSystem, mit_size
 from fuseloom.registry import Card, create, register
 
@@ -61,6 +62,8 @@ class SegformerSystem(DenseSystem):
     head_dim: int = 256
     weighting: Weighting = "learned"
     drop_path: float = 0.1
+    shared_norms: bool = False
+    """Have one norm for all modalities at each place of the backbone, instead of one per modality."""
     checkpointing: bool = False
     """Whether blocks are evaluated again in the backward pass, for memory."""
 
@@ -73,6 +76,7 @@ class SegformerSystem(DenseSystem):
             mit_size(self.size),
             placed,
             drop_path=self.drop_path,
+            shared_norms=self.shared_norms,
             checkpointing=self.checkpointing,
         )
         if self.merge == "concat" and len(channels) > 1:
@@ -86,4 +90,4 @@ class SegformerSystem(DenseSystem):
         return [Placed(build=build, at=self.at, last=self.last, stage_ends=self.stage_ends)]
 
     def expand_backbone(self, weights: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-        return expand_mit(weights, names)
+        return expand_mit(weights, norm_owners(names, shared=self.shared_norms))
