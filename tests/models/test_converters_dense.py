@@ -5,18 +5,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from fuseloom.data.dataset import Map
 from fuseloom.errors import DataError, ModalityError, OptionError
 from fuseloom.exchange.channel_exchange import ChannelExchange
 from fuseloom.models.dense import (
     DenseModel,
     MitSize,
+    SwinSize,
     cen_refinenet,
     geminifusion_mit,
+    geminifusion_swin,
     official_cen_refinenet,
+    official_geminifusion_deliver,
     official_geminifusion_mit,
+    official_geminifusion_swin,
     official_tokenfusion_mit,
     tokenfusion_mit,
 )
@@ -84,6 +90,62 @@ def test_a_checkpoint_becomes_a_saved_model_that_labels_as_it_does(system: str, 
     )
     assert isinstance(again.saved.task, Segmentation)
     assert again.saved.task.labels == ("0", "1", "2")
+
+
+def test_a_swin_transformer_is_told_from_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    size = SwinSize(dim=8, depths=(1, 2), num_heads=(1, 2), window=3)
+    model = geminifusion_swin(
+        CHANNELS, 3, size=size, num_heads=4, head_dim=8, faithful=True, weighting="frozen"
+    ).eval()
+    state = {f"module.{name}": v for name, v in official_geminifusion_swin(model.state_dict(), NAMES).items()}
+    assert any(name.endswith("relative_position_index") for name in state)
+    torch.save({"segmenter": state, "epoch_start": 3}, tmp_path / "swin.pth.tar")
+    done = convert_checkpoint(
+        tmp_path / "swin.pth.tar",
+        "geminifusion",
+        modalities=dict.fromkeys(NAMES),
+        options={"size": "32x48", "num_heads": 4},
+    )
+    assert done.saved.config.options["geminifusion"]["size"]["window"] == 3
+    done.saved.save(tmp_path / "saved")
+    maps = {"rgb": torch.randn(2, 3, 32, 48), "depth": torch.randn(2, 1, 32, 48)}
+    saved = SavedModel.load(tmp_path / "saved")
+    torch.testing.assert_close(saved.model(maps), model(maps)[:, -1])
+    with pytest.raises(ModalityError, match=r"must have two modalities, such as .* got \['a', 'b', 'c'\]"):
+        convert_checkpoint(
+            tmp_path / "swin.pth.tar", "geminifusion", modalities=dict.fromkeys(["a", "b", "c"])
+        )
+
+
+@pytest.mark.parametrize("names", [["rgb", "hha"], ["rgb", "hha", "event", "lidar"]])
+def test_a_model_of_deliver_is_told_from_its_names(names: list[str], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = geminifusion_mit(
+        dict.fromkeys(names, 3),
+        5,
+        size=TINY,
+        num_heads=4,
+        head_dim=8,
+        collapse=len(names) > 2,
+        faithful=True,
+    ).eval()
+    torch.save(official_geminifusion_deliver(model.state_dict(), names), tmp_path / "deliver.pth")
+    done = convert_checkpoint(
+        tmp_path / "deliver.pth",
+        "geminifusion",
+        modalities=dict.fromkeys(names),
+        options={"size": "32x48", "num_heads": 4, "backbone_heads": (1, 2)},
+    )
+    done.saved.save(tmp_path / "saved")
+    saved = SavedModel.load(tmp_path / "saved")
+    maps = {name: torch.randn(2, 3, 32, 48) for name in names}
+    torch.testing.assert_close(saved.model(maps), model(maps)[:, -1])
+    items = np.empty(1, dtype=object)
+    items[0] = np.full((32, 48, 3), 51, dtype=np.uint8)
+    values, _ = saved.preprocessors["hha"].apply(Map(items=items))
+    assert values.shape == (1, 3, 32, 48)
+    np.testing.assert_allclose(values, 0.2, rtol=1e-6)
 
 
 def test_what_is_no_such_checkpoint_is_answered(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """What converters of systems of dense prediction share: pieces of a network, and how scenes are prepared."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -11,10 +13,12 @@ from fuseloom.errors import DataError, OptionError
 from fuseloom.models.config import ModelConfig
 from fuseloom.models.converters._base import Converted, Piece
 from fuseloom.models.dense.mit import MIT_SIZES
+from fuseloom.models.dense.swin import SWIN_SIZES, SwinSize
 
-__all__ = ["as_scenes", "mit_numbers", "pieces_of", "sides_of"]
+__all__ = ["as_scenes", "mit_numbers", "pieces_of", "sides_of", "swin_numbers"]
 
-_BLOCK = re.compile(r"(?:encoder\.)?(?:block|layer)\d+\.\d+\.")
+_STAGE = r"(?:(?:block|layer)\d+|layers\.\d+\.blocks)"
+_BLOCK = re.compile(rf"(?:(?:encoder|backbone)\.)?(?:body\.)?{_STAGE}\.\d+\.")
 _COUNTED = ".num_batches_tracked"
 _RGB = "rgb"
 
@@ -50,6 +54,7 @@ def as_scenes(
     options: Mapping[str, Any],
     size: str,
     divisor: float,
+    channels: int = 1,
 ) -> Converted:
     """What a checkpoint of pictures and of maps of numbers holds.
 
@@ -60,6 +65,7 @@ def as_scenes(
         options: Of that.
         size: To which scenes are brought, as ``HEIGHTxWIDTH``.
         divisor: Of the numbers of a map.
+        channels: Of a map.
     """
     found = {name: value for piece in pieces for name, value in piece.weights.items()}
     classify = found.get("model.head.classify.weight")
@@ -73,15 +79,13 @@ def as_scenes(
         if place == 0:
             preprocessing[name] = {"kind": "image", "state": {**state, "frames": 1}}
             continue
+        numbers = {"mean": (0.0,) * channels, "std": (divisor,) * channels}
         form = {"scale": 1.0, "offset": 0.0, "unknown": ()}
-        preprocessing[name] = {
-            "kind": "map",
-            "state": {**state, "form": form, "mean": (0.0,), "std": (divisor,)},
-        }
+        preprocessing[name] = {"kind": "map", "state": {**state, "form": form, **numbers}}
     return Converted(
         config=ModelConfig(
             encoders={
-                name: {"kind": one["kind"], "channels": 3 if one["kind"] == "image" else 1}
+                name: {"kind": one["kind"], "channels": 3 if one["kind"] == "image" else channels}
                 for name, one in preprocessing.items()
             },
             fusion=fusion,
@@ -139,3 +143,25 @@ def mit_numbers(found: Mapping[str, Tensor], num_heads: Sequence[int]) -> str | 
         ):
             return name
     return numbers
+
+
+def swin_numbers(found: Mapping[str, Tensor]) -> str | dict[str, Any]:
+    """The size of a Swin Transformer from our weights: its name, or its numbers.
+
+    Args:
+        found: Our name -> weight, behind ``model.encoder.``.
+    """
+    if "embed.weight" not in found:
+        raise DataError("The checkpoint must be of a Swin Transformer, got none of its embedding.")
+    blocks = sorted({tuple(map(int, n.split(".")[1:3])) for n in found if n.startswith("stages.")})
+    stages = sorted({stage for stage, _ in blocks})
+    first = [found[f"stages.{stage}.0.bias"] for stage in stages]
+    up = found["stages.0.0.up.weight"]
+    size = SwinSize(
+        dim=len(found["embed.weight"]),
+        depths=tuple(sum(stage == one for one, _ in blocks) for stage in stages),
+        num_heads=tuple(bias.shape[1] for bias in first),
+        window=(math.isqrt(len(first[0])) + 1) // 2,
+        expansion=up.shape[0] // up.shape[1],
+    )
+    return next((name for name, known in SWIN_SIZES.items() if known == size), asdict(size))
