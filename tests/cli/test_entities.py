@@ -63,7 +63,7 @@ def test_it_is_diagnosed_by_entities_and_what_cannot_be_told_says_why(folder: Pa
     assert (found["metric"], found["rows"]) == ("span_f1", 6)
     assert found["reliance"]["hidden"].keys() == {"text", "image"}
     assert "answers at each word of its text" in found["not_told"]["emap"]
-    assert "has no exchange that chooses positions" in found["not_told"]["exchanged"]
+    assert "has no exchange that says what it takes" in found["not_told"]["exchanged"]
 
 
 def test_text_alone_is_told_and_trained_on(folder: Path, tmp_path: Path) -> None:

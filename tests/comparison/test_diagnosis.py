@@ -13,9 +13,11 @@ from fuseloom.data import Dataset, load
 from fuseloom.data.dataset import Image, Text
 from fuseloom.errors import DataError, OptionError
 from fuseloom.models import ModelConfig, build_model
+from fuseloom.models.dense_systems import build_dense
 from fuseloom.tasks.classification import Classification
 from fuseloom.tasks.multilabel import Multilabel
 from fuseloom.tasks.regression import Regression
+from fuseloom.tasks.segmentation import Segmentation
 from fuseloom.tasks.tagging import Tagging
 from fuseloom.train.fit import FitConfig, fit
 from fuseloom.types import Batch, Selection
@@ -126,7 +128,7 @@ def test_of_tags_what_needs_one_answer_for_each_row_says_so(tagged: Diagnosis) -
         assert tagged.not_told[name] == (
             "It needs one answer for each row, and tagging answers at each word of its text."
         )
-    assert tagged.not_told.keys() == {*needy, "interaction_orders", "attention_quality"}
+    assert tagged.not_told.keys() == {*needy, "interaction_orders", "attention_quality", "modality_maps"}
 
 
 def test_of_tags_it_is_shown_where_words_look(tagger: Subject, tagged: Diagnosis) -> None:
@@ -362,3 +364,23 @@ def test_without_the_data_samples_show_nothing(found: Diagnosis) -> None:
     assert found.complementarity is not None
     assert found.complementarity.samples
     assert not any(sample.inputs for sample in found.complementarity.samples)
+
+
+def test_scenes_of_labelled_pixels_are_drawn_unless_they_are_private(subject: Subject) -> None:
+    task = Segmentation(["a", "b"], size=(32, 32))
+    encoders = {"rgb": {"kind": "image", "channels": 3}, "depth": {"kind": "map", "channels": 1}}
+    size = {"dims": [8, 16], "depths": [1, 1], "num_heads": [1, 2], "reductions": [2, 1]}
+    own = {"geminifusion": {"size": size, "head_dim": 8}}
+    model = build_dense(ModelConfig(encoders=encoders, fusion="geminifusion", options=own), task).eval()
+    inputs = {"rgb": torch.zeros(5, 3, 32, 32, dtype=torch.uint8), "depth": torch.randn(5, 1, 32, 32)}
+    rows = Batch(inputs=inputs, target=torch.randint(0, 2, (5, 32, 32)).to(torch.uint8))
+    dense = Subject(name="mine", model=model, task=task, metric=task.metric(None), rows=rows)
+    shown = diagnose_model(dense, only=["modality_maps"]).modality_maps
+    assert shown is not None
+    assert [one.pictures.keys() >= {"rgb"} for one in shown.scenes] == [True] * 4
+    hidden = diagnose_model(replace(dense, show_rows=False), only=["modality_maps"]).modality_maps
+    assert hidden is not None
+    assert hidden.scenes == ()
+    assert hidden.streams == shown.streams
+    other = diagnose_model(subject, only=["modality_maps"])
+    assert "of which pool predicts none" in other.not_told["modality_maps"]

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from fuseloom.comparison.exchange_samples import exhibited
-from fuseloom.data.dataset import Image, Text
+from fuseloom.comparison.exchange_samples import exhibited, pictured
+from fuseloom.data.dataset import Image, Map, Text
 from fuseloom.diagnose.exchanged import ExchangedSample, SampleLayer, SampleStream
+from fuseloom.diagnose.modality_maps import Scene
 from fuseloom.types import Batch
 
 LAYER = SampleLayer(layer="exchange.0", chosen=(1,), scores=())
@@ -65,3 +66,21 @@ def test_nothing_is_shown_of_private_rows_or_of_what_has_no_place(
     assert [(one.words, one.picture) for one in plain.streams] == [((), None)] * 2
     absent = ExchangedSample(place=1, streams=(stream("text", 0), stream("photo", 9), stream("other", 2)))
     assert exhibited(absent, rows, data).streams == absent.streams
+
+
+def test_a_scene_shows_pictures_as_read_and_maps_in_grey_but_nothing_that_is_absent() -> None:
+    from fuseloom.data.thumbnail import data_uri, grey
+
+    depth = torch.tensor([[-1.0, 0.0], [1.0, 9.0]]).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
+    real = torch.tensor([[True, True], [True, False]]).expand(2, 2, 2)
+    rows = Batch(
+        inputs={"rgb": torch.zeros(2, 3, 2, 2, dtype=torch.uint8), "depth": depth, "gone": depth},
+        masks={"depth": real, "gone": torch.zeros(2, 2, 2, dtype=torch.bool)},
+    )
+    nothing = np.array([None] * 2, dtype=object)
+    data = {"rgb": Image(items=nothing), "depth": Map(items=nothing), "gone": Map(items=nothing)}
+    scene = pictured(Scene(place=1, maps=(), labels=()), rows, data, ids=["first", "second"])
+    assert scene.row == "second"
+    assert scene.pictures.keys() == {"rgb", "depth"}
+    shades = grey(np.array([[-1.0, 0.0], [1.0, -1.0]]), low=-1, high=1)
+    assert scene.pictures["depth"].picture == data_uri(shades)

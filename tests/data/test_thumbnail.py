@@ -86,3 +86,10 @@ def test_without_pillow_a_photograph_says_what_it_needs(monkeypatch: pytest.Monk
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     with pytest.raises(MissingExtraError, match=r"Showing photographs needs Pillow.*fuseloom\[vision\]"):
         data_uri(pixels)
+
+
+def test_a_picture_with_opacity_is_kept_exactly_however_large() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 60, 4), dtype=np.uint8)
+    picture = opened(data_uri(pixels))
+    assert picture.mode == "RGBA"
+    assert np.array_equal(np.asarray(picture), pixels)

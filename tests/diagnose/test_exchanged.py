@@ -261,10 +261,10 @@ def test_a_row_without_the_other_modality_exchanges_nothing_and_an_absent_one_ha
     assert np.isnan(image[0].to_exchanged.mean)
 
 
-@pytest.mark.parametrize("exchanges", [{}, {0: "cross_attention"}, {0: "channel_exchange"}])
-def test_a_model_that_chooses_no_positions_is_refused(exchanges):
+@pytest.mark.parametrize("exchanges", [{}, {0: "cross_attention"}])
+def test_a_model_whose_exchange_says_nothing_is_refused(exchanges):
     encoders = {name: IdentityEncoder(8) for name in DIMS}
     parts = {stage: create(name, DIMS) for stage, name in exchanges.items()}
     model = FusionModel(encoders, create("sum", DIMS), LinearHead(8, 2), exchanges=parts)
-    with pytest.raises(DataError, match="mine has no exchange that chooses positions"):
+    with pytest.raises(DataError, match="mine has no exchange that says what it takes"):
         look(model, rows())

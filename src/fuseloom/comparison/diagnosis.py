@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fuseloom.comparison.exchange_samples import exhibited
+from fuseloom.comparison.exchange_samples import exhibited, pictured
 from fuseloom.comparison.numbers import number_rows
 from fuseloom.comparison.standing import drawn_rows, gradients_as_it_stands
 from fuseloom.data import Dataset
@@ -23,6 +23,7 @@ from fuseloom.diagnose.gradients import GradientCourse
 from fuseloom.diagnose.interaction_parts import InteractionParts, interaction_parts
 from fuseloom.diagnose.interaction_regression import InteractionRegression, interaction_regression
 from fuseloom.diagnose.looks import looks
+from fuseloom.diagnose.modality_maps import ModalityMaps, modality_maps
 from fuseloom.diagnose.modality_test import ModalityTest, modality_test
 from fuseloom.diagnose.model_layers import model_layers
 from fuseloom.diagnose.pid import Pid, pid
@@ -34,8 +35,9 @@ from fuseloom.diagnose.shared_space import SharedSpace, shared_space
 from fuseloom.diagnose.split import split
 from fuseloom.errors import DataError, FuseloomError, ModalityError, OptionError, did_you_mean
 from fuseloom.models import FusionModel
-from fuseloom.models.dense_systems import GridPredictor
+from fuseloom.models.dense_systems import DensePredictor, GridPredictor
 from fuseloom.tasks import Metric, Task
+from fuseloom.tasks.segmentation import Segmentation
 from fuseloom.train.fit import exact_outputs
 from fuseloom.train.remedies import Remedied
 from fuseloom.types import Batch, Selection
@@ -148,6 +150,8 @@ class Diagnosis:
     attention_quality: tuple[AttentionQuality, ...] = ()
     """Of each modality that a layer can turn from."""
     exchanged: Exchanged | None = None
+    modality_maps: ModalityMaps | None = None
+    """Of a model of dense prediction."""
     shared_space: tuple[SharedSpace, ...] = ()
     robustness: Robustness | None = None
     complementarity: Complementarity | None = None
@@ -221,10 +225,10 @@ def diagnose_model(
 
 def _questions(subject: Subject) -> list[str]:
     """Every diagnosis that means something for such a model."""
-    exchanges = isinstance(subject.model, GridPredictor) or (
-        isinstance(subject.model, FusionModel) and len(subject.model.exchanges) > 0
-    )
-    return [name for name in DIAGNOSES if name != "exchanged" or exchanges]
+    on_grid = isinstance(subject.model, GridPredictor)
+    exchanges = on_grid or (isinstance(subject.model, FusionModel) and len(subject.model.exchanges) > 0)
+    of_some = {"exchanged": exchanges, "modality_maps": isinstance(subject.model, DensePredictor)}
+    return [name for name in DIAGNOSES if of_some.get(name, True)]
 
 
 def _one_answer(subject: Subject) -> None:
@@ -336,6 +340,19 @@ def _exchanged(subject: Subject) -> Exchanged:
     return replace(found, samples=_with_inputs(subject, found.samples))
 
 
+def _modality_maps(subject: Subject) -> ModalityMaps:
+    if not isinstance(subject.model, DensePredictor) or not isinstance(subject.task, Segmentation):
+        raise OptionError(f"It shows labels of pixels, of which {subject.name} predicts none.")
+    found = modality_maps(
+        subject.model, subject.rows, subject.task.predict, classes=subject.task.labels, **subject.about
+    )
+    if not subject.show_rows:
+        return replace(found, scenes=())
+    data = {} if subject.dataset is None else subject.dataset.modalities
+    scenes = (pictured(scene, subject.rows, data, ids=subject.ids) for scene in found.scenes)
+    return replace(found, scenes=tuple(scenes))
+
+
 def _with_inputs(subject: Subject, samples: Sequence[ExchangedSample]) -> tuple[ExchangedSample, ...]:
     """Rows with their words and pictures, where these may be shown."""
     data = None if subject.dataset is None or not subject.show_rows else subject.dataset.modalities
@@ -411,6 +428,7 @@ DIAGNOSES: Mapping[str, Callable[[Subject], Any]] = {
     "attention": _attention,
     "attention_quality": _attention_quality,
     "exchanged": _exchanged,
+    "modality_maps": _modality_maps,
     "shared_space": _shared_space,
     "robustness": _robustness,
     "complementarity": _complementarity,

@@ -1,17 +1,19 @@
-"""What the rows look like on which an exchange is shown: words at their positions, and pictures as read."""
+"""What the rows look like on which an exchange is shown: words at their positions, and maps as read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 from torch import Tensor
 
-from fuseloom.data.dataset import Modality, Text
+from fuseloom.data.dataset import Map, Modality, Text
 from fuseloom.data.exhibit import Exhibit
-from fuseloom.data.thumbnail import data_uri, shrunk
+from fuseloom.data.thumbnail import data_uri, grey, shrunk
 from fuseloom.diagnose.exchanged import ExchangedSample, SampleStream
+from fuseloom.diagnose.modality_maps import Scene
 from fuseloom.types import Batch
 
-__all__ = ["exhibited"]
+__all__ = ["exhibited", "pictured"]
 
 _SIDE = 96
 _RGB = 3
@@ -54,9 +56,48 @@ def _with_inputs(
     if isinstance(held, Text) and value.dim() == 3 and not value.is_floating_point():
         words = str(held.values[number]).split(" ")
         return replace(stream, words=tuple(words[: stream.positions]))
-    if stream.grid is not None and value.dim() == 4 and value.shape[1] == _RGB:
-        return replace(stream, picture=_picture(value[place]))
+    if stream.grid is not None and value.dim() == 4 and (value.shape[1] == _RGB or isinstance(held, Map)):
+        return replace(stream, picture=_as_read(value[place], held))
     return stream
+
+
+def pictured(
+    scene: Scene, rows: Batch, data: Mapping[str, Modality], *, ids: Sequence[str] | None = None
+) -> Scene:
+    """The scene with its id, and what the model read of each modality that it has.
+
+    Args:
+        scene: Of these rows.
+        rows: As the model reads them.
+        data: What they were read from.
+        ids: Names of the rows.
+    """
+    found: dict[str, Exhibit] = {}
+    for name, value in rows.inputs.items():
+        mask = rows.masks.get(name)
+        real = None if mask is None else mask[scene.place]
+        if real is None or bool(real.any()):
+            picture = _as_read(value[scene.place], data.get(name), real)
+            found |= {} if picture is None else {name: picture}
+    return replace(scene, row=str(scene.place) if ids is None else ids[scene.place], pictures=found)
+
+
+def _as_read(value: Tensor, held: Modality | None, real: Tensor | None = None) -> Exhibit | None:
+    """Of a picture, or of the first channel of a map ``[C, H, W]``: the larger the darker."""
+    if not isinstance(held, Map):
+        return _picture(value)
+    numbers = value[0].double().numpy(force=True)
+    known = np.ones(numbers.shape, dtype=bool) if real is None or real.dim() < 2 else real.numpy(force=True)
+    low = float(numbers.min(where=known, initial=np.inf))
+    small = shrunk(np.where(known, numbers, low), height=_SIDE, width=_SIDE)
+    return Exhibit(
+        kind="map",
+        state="shown",
+        words=f"{numbers.shape[1]:,} x {numbers.shape[0]:,} numbers",
+        picture=data_uri(grey(small, low=low, high=float(small.max()))),
+        width=small.shape[1],
+        height=small.shape[0],
+    )
 
 
 def _picture(value: Tensor) -> Exhibit | None:

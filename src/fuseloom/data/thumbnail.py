@@ -17,7 +17,8 @@ _MOST_BYTES = 4096
 _QUALITIES = (85, 70, 50, 30, 15)
 _SHADES = 32
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY, _RGB = 0, 2
+_KINDS = {1: 0, 3: 2, 4: 6}
+"""Numbers per pixel -> how a PNG file calls that: grey, RGB, RGB with opacity."""
 
 
 def shrunk(values: NDArray[Any], *, height: int, width: int) -> NDArray[np.float64]:
@@ -69,7 +70,8 @@ def data_uri(pixels: NDArray[np.uint8]) -> str:
     """A data URI of a picture: exact where that takes few bytes, which a photograph does not, else a JPEG.
 
     Args:
-        pixels: ``[H, W]`` grey or ``[H, W, 3]`` RGB, of at most about 100 x 100.
+        pixels: ``[H, W]`` grey, ``[H, W, 3]`` RGB, or ``[H, W, 4]`` with opacity, which is always exact; of
+            at most about 100 x 100.
 
     Raises:
         MissingExtraError: a JPEG is needed and Pillow is not installed.
@@ -79,14 +81,15 @@ def data_uri(pixels: NDArray[np.uint8]) -> str:
         'data:image/png;base64,'
     """
     exact = _png(pixels)
-    form, content = ("png", exact) if len(exact) <= _MOST_BYTES else ("jpeg", _jpeg(pixels))
+    small = len(exact) <= _MOST_BYTES or pixels.shape[2:] == (4,)
+    form, content = ("png", exact) if small else ("jpeg", _jpeg(pixels))
     return f"data:image/{form};base64,{base64.b64encode(content).decode()}"
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
     """The bytes of a PNG file, by its specification (ISO/IEC 15948): eight bits a channel, no filter."""
     height, width = pixels.shape[:2]
-    kind = _GREY if pixels.ndim == 2 else _RGB
+    kind = _KINDS[pixels.size // (height * width)]
     head = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
     lines = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))  # each starts with the number of its filter
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]

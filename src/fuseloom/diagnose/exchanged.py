@@ -1,10 +1,9 @@
-"""Which tokens a model exchanges between its modalities, layer by layer and row by row, and what it gains."""
+"""What a model exchanges between its modalities, layer by layer and row by row, and what it gains."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,22 +11,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fuseloom.data.exhibit import Exhibit
+from fuseloom.diagnose.exchange_records import (
+    MARKS,
+    Place,
+    apart,
+    channel_shares,
+    exchanging,
+    filing,
+    weights_of_others,
+)
 from fuseloom.diagnose.observing import observed
 from fuseloom.diagnose.resampling import interval_of, known_target, scored
 from fuseloom.diagnose.tiling import tiling
 from fuseloom.errors import DataError
-from fuseloom.exchange.cls_exchange import ClsExchange
-from fuseloom.exchange.feature_swap import FeatureSwap
-from fuseloom.exchange.token_exchange import TokenExchange
 from fuseloom.metrics.interval import Interval
 from fuseloom.models import FusionModel
 from fuseloom.models.dense_systems import GridPredictor
 from fuseloom.nn.class_token import ClassToken
-from fuseloom.part import zero_masked
 from fuseloom.tasks import Metric
 from fuseloom.train.fit import seeded
 from fuseloom.train.step import apply_model
-from fuseloom.types import Batch, Streams, Trace
+from fuseloom.types import Batch, Trace
 
 __all__ = [
     "Exchanged",
@@ -36,16 +40,13 @@ __all__ = [
     "LayerOverlap",
     "SampleLayer",
     "SampleStream",
+    "Unit",
     "exchanged",
 ]
 
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Place = tuple[str, str]
-"""Layer and modality."""
-
-_SELECTING = (ClsExchange, FeatureSwap, TokenExchange)
-_MARKS = (".selected", ".swapped")
+Unit = Literal["positions", "channels", "values"]
 _ROWS_AT_ONCE = 32
 """Attention of every layer is in memory at once."""
 
@@ -58,7 +59,7 @@ class ExchangedLayer:
     """Where the exchange files its records, such as ``exchange.0.layer.1.after_norm``."""
     modality: str
     share: Interval
-    """Of the positions that are exchanged."""
+    """Of what is exchanged, which is what the unit says."""
     to_exchanged: Interval | None
     """Attention of the class token to an exchanged position, averaged over heads; None where the layer files
     no attention or the stream has no class token, as the next two are."""
@@ -66,6 +67,9 @@ class ExchangedLayer:
     """The same to a position that is kept."""
     to_class_token: Interval | None
     """Attention of a position to the class token."""
+    unit: Unit = "positions"
+    """What is exchanged whole: positions, or channels, which are the same for every row. Of values nothing
+    is, and the share is what the keys of other modalities weigh where each position attends to all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,12 +156,13 @@ def exchanged(  # noqa: PLR0913  the keywords are what a person wants to say
     resamples: int = 1000,
     seed: int = 0,
 ) -> Exchanged:
-    """See which positions are exchanged, and what the model is without that; it stays as it was.
+    """See what is exchanged, and what the model is without that; it stays as it was.
 
     The model without it was not trained so: what it loses is what it has come to rely on.
 
     Args:
-        module: With exchanges that file what they select: `ClsExchange`, `TokenExchange`, `FeatureSwap`.
+        module: With exchanges that file what they take: `ClsExchange`, `TokenExchange`, `FeatureSwap`,
+            `ChannelExchange`, `PixelAttention`.
         rows: Held-out rows with their target.
         predict: Rows to predictions of this model as the metric takes them; changes nothing.
         model: Name for the result.
@@ -168,7 +173,7 @@ def exchanged(  # noqa: PLR0913  the keywords are what a person wants to say
         seed: Of the bootstrap and of the rows that are shown.
 
     Raises:
-        DataError: the rows have no target, or the model exchanges no positions.
+        DataError: the rows have no target, or the model has no such exchange.
 
     Example:
         >>> from fuseloom import create
@@ -192,18 +197,16 @@ def exchanged(  # noqa: PLR0913  the keywords are what a person wants to say
         >>> [(one.layer, one.modality, one.share.mean) for one in found.layers]
         [('exchange.0', 'text', 0.4), ('exchange.0', 'image', 0.4)]
     """
-    target, parts = known_target(rows), [part for part in module.modules() if isinstance(part, _SELECTING)]
-    seen = _seen(module, rows, parts) if parts else {}
-    if not seen:
+    target, parts = known_target(rows), exchanging(module)
+    found = _observed(module, rows, parts)
+    if not found.positions and not found.shares:
         raise DataError(
-            f"{model} has no exchange that chooses positions, so there is none to show. cls_exchange, "
-            "token_exchange and feature_swap do."
+            f"{model} has no exchange that says what it takes from other modalities, so nothing to show. "
+            "cls_exchange, token_exchange, feature_swap, channel_exchange and pixel_attention do."
         )
     draw = _Draw(rows=len(rows), count=resamples, seed=seed)
     own = predict(rows)
-    with ExitStack() as hooks:
-        for part in parts:
-            hooks.callback(part.register_forward_hook(_as_given, with_kwargs=True).remove)
+    with apart(parts):
         other = predict(rows)
     scores = scored([own, other], target, metric[1], resamples=resamples, seed=seed)
     sign = metric[1].better(1.0)
@@ -212,23 +215,17 @@ def exchanged(  # noqa: PLR0913  the keywords are what a person wants to say
         model=model,
         metric=metric[0],
         rows=len(rows),
-        layers=tuple(_layer(place, one, draw) for place, one in seen.items()),
-        overlaps=tuple(_overlaps(seen, draw)),
+        layers=(
+            *(_layer(place, one, draw) for place, one in found.positions.items()),
+            *(_of_shares(place, *one, draw) for place, one in found.shares.items()),
+        ),
+        overlaps=tuple(_overlaps(found.positions, draw)),
         score=interval_of(sign * scores[0]),
         without=interval_of(sign * scores[1]),
         lost=interval_of(scores[0] - scores[1]),
         changed=None if differ is None else draw.mean(differ),
-        samples=tuple(_samples(seen, rows, draw.some(num_samples))),
+        samples=tuple(_samples(found.positions, rows, draw.some(num_samples))) if found.positions else (),
     )
-
-
-def _as_given(part: nn.Module, given: tuple[Any, ...], reads: Mapping[str, Any], streams: Streams) -> Streams:
-    """What an exchange got, for a hook that puts it in the place of what it gives."""
-    before, masks = given
-    return {
-        name: zero_masked(before[name], masks[name]) if masks.get(name) is not None else before[name]
-        for name in streams
-    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -247,48 +244,57 @@ class _Seen:
     """Of a stream that is a feature map."""
 
 
-def _seen(module: FusionModel | GridPredictor, rows: Batch, parts: Sequence[nn.Module]) -> dict[Place, _Seen]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Observed:
+    """What the layers of a model did on all rows."""
+
+    positions: Mapping[Place, _Seen]
+    """Of exchanges of positions."""
+    shares: Mapping[Place, tuple[Unit, Doubles]]
+    """Of the others, ``[N]``: NaN of a row without a real position."""
+
+
+def _observed(module: FusionModel | GridPredictor, rows: Batch, parts: Sequence[nn.Module]) -> _Observed:
     encoders = module.encoders.items() if isinstance(module, FusionModel) else ()
     fronts = dict.fromkeys(rows.inputs, 0) | {
         name: sum(isinstance(part, ClassToken) for part in encoder.modules()) for name, encoder in encoders
     }
     found: dict[Place, list[_Seen]] = {}
+    shares: dict[Place, tuple[Unit, list[Doubles]]] = {}
     device = next((parameter.device for parameter in module.parameters()), rows.device)
-    with ExitStack() as open_, torch.no_grad():
-        open_.enter_context(observed(module))
-        open_.enter_context(seeded(0))
-        for part in parts:
-            open_.callback(part.register_forward_hook(_file_streams, with_kwargs=True).remove)
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            trace = Trace()
-            apply_model(module, rows.take(slice(start, start + _ROWS_AT_ONCE)).to(device), trace=trace)
+    with observed(module), filing(parts), torch.no_grad(), seeded(0):
+        for start in range(0, len(rows), _ROWS_AT_ONCE) if parts else ():
+            some, trace = rows.take(slice(start, start + _ROWS_AT_ONCE)), Trace()
+            apply_model(module, some.to(device), trace=trace)
             for place, one in _of_records(trace.records, fronts):
                 found.setdefault(place, []).append(one)
-    return {place: _joined(parts) for place, parts in found.items()}
+            for place, (unit, share) in _shares(trace.records, len(some)).items():
+                shares.setdefault(place, (unit, []))[1].append(share)
+    return _Observed(
+        positions={place: _joined(parts) for place, parts in found.items()},
+        shares={place: (unit, np.concatenate(parts)) for place, (unit, parts) in shares.items()},
+    )
 
 
-def _file_streams(
-    part: nn.Module, given: tuple[Any, ...], reads: Mapping[str, Any], streams: Streams
-) -> None:
-    """Beside what an exchange files: which of its positions are real."""
-    _, masks = given
-    trace = reads["trace"]
-    for name, value in streams.items():
-        shape = value.shape[2:] if value.dim() == 4 else value.shape[1:-1]
-        mask = masks.get(name)
-        real = value.new_ones(value.shape[0], *shape, dtype=torch.bool) if mask is None else mask
-        trace.scope(name).record("real", real)
+def _shares(records: Mapping[str, Tensor], rows: int) -> dict[Place, tuple[Unit, Doubles]]:
+    """Share of each row of a batch that layers take which exchange no positions."""
+    found: dict[Place, tuple[Unit, Doubles]] = {
+        place: ("channels", np.full(rows, share)) for place, share in channel_shares(records).items()
+    }
+    for place, (weights, real) in weights_of_others(records).items():
+        found[place] = "values", _over(weights.numpy(force=True), real.numpy(force=True))
+    return found
 
 
 def _of_records(records: Mapping[str, Tensor], fronts: Mapping[str, int]) -> Iterator[tuple[Place, _Seen]]:
     """What a batch files; ``fronts`` is how many class tokens stand before each stream."""
     for key, chosen in records.items():
-        mark = next((mark for mark in _MARKS if key.endswith(mark)), None)
+        mark = next((mark for mark in MARKS if key.endswith(mark)), None)
         if mark is None or f"{key.removesuffix(mark)}.real" not in records:
             continue
         stream = key.removesuffix(mark)
         layer, _, modality = stream.rpartition(".")
-        real, front = records[f"{stream}.real"], fronts[modality]
+        real, front = records[f"{stream}.real"], fronts.get(modality, 0)
         outside = layer.rpartition(".")[0]
         weights = records.get(f"{outside}.{modality}.attention") if front else None
         yield (
@@ -360,6 +366,18 @@ def _layer(place: Place, one: _Seen, draw: _Draw) -> ExchangedLayer:
         to_exchanged=None if attention is None else draw.mean(_over(attention, one.chosen)),
         to_kept=None if attention is None else draw.mean(_over(attention, one.real & ~one.chosen)),
         to_class_token=None if one.to_class_token is None else draw.mean(one.to_class_token),
+    )
+
+
+def _of_shares(place: Place, unit: Unit, shares: Doubles, draw: _Draw) -> ExchangedLayer:
+    return ExchangedLayer(
+        layer=place[0],
+        modality=place[1],
+        share=draw.mean(shares),
+        to_exchanged=None,
+        to_kept=None,
+        to_class_token=None,
+        unit=unit,
     )
 
 

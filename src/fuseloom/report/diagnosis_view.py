@@ -14,6 +14,7 @@ from fuseloom.report.glance import glance
 from fuseloom.report.gradients import gradient_figures, gradients_caption
 from fuseloom.report.information import information
 from fuseloom.report.looks import look_figures
+from fuseloom.report.modality_maps import SceneCard, scene_cards
 from fuseloom.report.panels import Panel, panels
 from fuseloom.report.polar import polar
 from fuseloom.report.quality import quality_figures
@@ -40,6 +41,7 @@ _CAPTIONS = {
         "Pictures: for each word the patches it looks at, mean over heads, darkest where it looks most."
     ),
     "exchanged": ("Lines: 95 % intervals of each score; of the difference more is known than they suggest."),
+    "modality_maps": ("Lines: 95 % intervals of each score, of what the stream of each modality predicts."),
     "attention_quality": (
         "Lines: 95 % intervals. On the upright line attention does not notice; right of it a modality "
         "gets less weight the worse it is."
@@ -76,6 +78,8 @@ class View:
     """Some of them with what they look like."""
     exchanges: tuple[ExchangeCard, ...]
     """Rows with what was exchanged on them."""
+    scenes: tuple[SceneCard, ...]
+    """Scenes with where each modality was used."""
 
 
 def diagnosis_view(
@@ -113,6 +117,7 @@ def diagnosis_view(
         else None,
         gallery=None if rows is None else sample_gallery(rows, decimals, diagnosis.classes),
         exchanges=() if diagnosis.exchanged is None else exchange_cards(diagnosis.exchanged),
+        scenes=() if diagnosis.modality_maps is None else scene_cards(diagnosis.modality_maps),
     )
 
 
@@ -157,6 +162,9 @@ def _of_others(diagnosis: Diagnosis, decimals: int) -> Iterator[tuple[str, Figur
     if (swapped := diagnosis.exchanged) is not None:
         scores = {"with exchange": swapped.score, "without it": swapped.without}
         yield "exchanged", [("", estimates(scores, f"test {swapped.metric}", decimals))]
+    if (maps := diagnosis.modality_maps) is not None:
+        scores = {stream.name: stream.score for stream in maps.streams}
+        yield "modality_maps", [("", estimates(scores, f"test {maps.metric}", decimals))]
     if diagnosis.robustness is not None:
         yield "robustness", decay(diagnosis.robustness, decimals)
     if (rows := diagnosis.complementarity) is not None:

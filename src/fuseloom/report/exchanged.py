@@ -1,10 +1,10 @@
 """What a model exchanges: a sentence, tables, and rows with their words marked and their patches shaded."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fuseloom.diagnose.exchanged import Exchanged, ExchangedSample, SampleLayer, SampleStream
+from fuseloom.diagnose.exchanged import Exchanged, ExchangedSample, SampleLayer, SampleStream, Unit
 from fuseloom.metrics.interval import Interval
 from fuseloom.report.svg import element, figure, tooltip
 from fuseloom.report.tables import Table
@@ -25,7 +25,13 @@ _STRIP = 12.0
 _MOST_WIDE = 720.0
 _SHARES = 3
 _RANGE = "95 % interval"
-_IN_BACKBONE = re.compile(r"encoder\.stages\.(?P<block>\d+\.\d+)\.\w+")
+_WHAT: Mapping[Unit, str] = {"positions": "", "channels": "the channels of ", "values": "the attention of "}
+_NOTES: Mapping[Unit, str] = {
+    "positions": "No attention of a class token is filed.",
+    "channels": "Share of the channels that are another modality's; the same for every row.",
+    "values": "What the keys of other modalities weigh, mean over heads and positions.",
+}
+_IN_BACKBONE = re.compile(r"encoder\.(stages|layers)\.(?P<block>\d+\.\d+)(\.\w+)?")
 _IN_STACK = re.compile(r"exchange\.(?P<stack>[^.]+)\.layer\.(?P<layer>\d+)\.(?P<place>\w+)")
 
 
@@ -92,7 +98,8 @@ def exchanged_saying(one: Exchanged, decimals: int) -> str:
     """
     count = len({layer.layer for layer in one.layers})
     where = "1 layer" if count == 1 else f"{count} layers"
-    shares = listed(f"{_percent(_mean_share(one, name))} of {name}" for name in _modalities(one))
+    of = _WHAT[one.layers[0].unit]
+    shares = listed(f"{_percent(_mean_share(one, name))} of {of}{name}" for name in _modalities(one))
     return f"In {where} the model exchanges {shares}; {_worth(one, decimals)}{_changes(one)}."
 
 
@@ -160,7 +167,7 @@ def exchanged_table(one: Exchanged) -> Table:
         note="Attention of the class token to an exchanged position and to a kept one, and of a position to "
         "the class token, averaged over heads."
         if told
-        else "No attention of a class token is filed.",
+        else _NOTES[one.layers[0].unit],
     )
 
 

@@ -53,9 +53,15 @@ LIMITS = {
         "suffers; a model that never met damage had no reason to learn it."
     ),
     "exchanged": (
-        "Which positions give way in each layer, and what this model loses where nothing is exchanged. It "
+        "What gives way in each layer, and what this model loses where nothing is exchanged. It "
         "was trained with the exchange, so it may lose more than a model that never had it. What is "
         "exchanged got little attention from the class token; that does not say that it matters little."
+    ),
+    "modality_maps": (
+        "Where streams took from one another, and what each of them predicts after that. What is taken "
+        "need not matter, and a stream that took nothing in one layer may have in an earlier one: what a "
+        "modality is worth is said by leaving it out. The streams have met, so their own predictions are "
+        "not those of models of one modality alone."
     ),
     "shared_space": (
         "Whether rows that are alike in one modality are alike in the other, beside rows paired at "

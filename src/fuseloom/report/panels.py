@@ -9,6 +9,7 @@ from fuseloom.report import sayings, tables
 from fuseloom.report.exchanged import exchanged_details, exchanged_saying, exchanged_table
 from fuseloom.report.gradients import gradients_saying, gradients_table
 from fuseloom.report.limits import LIMITS
+from fuseloom.report.modality_maps import maps_details, maps_saying, maps_table
 from fuseloom.report.quality import quality_saying, quality_table
 from fuseloom.report.regression import regression_details, regression_saying, regression_table
 from fuseloom.report.tables import Table
@@ -58,6 +59,7 @@ _PANELS = {
     "training": ("What does training work on?", "Training", ("gradients",)),
     "attention": ("Where does it look?", "Attention", ("attention", "attention_quality")),
     "exchange": ("What do the modalities exchange?", "Exchange", ("exchanged",)),
+    "maps": ("Where was each modality used?", "Maps", ("modality_maps",)),
     "space": ("Do the modalities share a space?", "Shared space", ("shared_space",)),
     "robustness": ("What would break it?", "Robustness", ("robustness",)),
     "rescues": ("Where does fusing help, where does it harm?", "Rescues", ("complementarity",)),
@@ -74,7 +76,8 @@ _TITLES = {
     "gradients": "Gradients per modality",
     "attention": "Attention per modality",
     "attention_quality": "Does attention follow quality?",
-    "exchanged": "Tokens and patches exchanged",
+    "exchanged": "What is exchanged, layer by layer",
+    "modality_maps": "Streams, and what they took from one another",
     "shared_space": "Streams compared",
     "robustness": "Score against severity",
     "complementarity": "Rows rescued and harmed",
@@ -152,9 +155,7 @@ def _others(diagnosis: Diagnosis, decimals: int) -> Iterator[Part]:
         yield replace(part, details=tuple(tables.attention_details(one)))
     if quality := diagnosis.attention_quality:
         yield _part("attention_quality", quality_saying(quality), quality_table(quality))
-    if swapped := diagnosis.exchanged:
-        part = _part("exchanged", exchanged_saying(swapped, decimals), exchanged_table(swapped))
-        yield replace(part, details=tuple(exchanged_details(swapped, decimals)))
+    yield from _exchange(diagnosis, decimals)
     if space := diagnosis.shared_space:
         yield _part("shared_space", sayings.shared_space_saying(space), tables.shared_space_table(space))
     if curves := diagnosis.robustness:
@@ -163,6 +164,15 @@ def _others(diagnosis: Diagnosis, decimals: int) -> Iterator[Part]:
     if rows := diagnosis.complementarity:
         sentence = sayings.complementarity_saying(rows)
         yield _part("complementarity", sentence, tables.complementarity_table(rows, decimals))
+
+
+def _exchange(diagnosis: Diagnosis, decimals: int) -> Iterator[Part]:
+    if swapped := diagnosis.exchanged:
+        part = _part("exchanged", exchanged_saying(swapped, decimals), exchanged_table(swapped))
+        yield replace(part, details=tuple(exchanged_details(swapped, decimals)))
+    if maps := diagnosis.modality_maps:
+        part = _part("modality_maps", maps_saying(maps, decimals), maps_table(maps, decimals))
+        yield replace(part, details=tuple(maps_details(maps)))
 
 
 def _part(name: str, sentence: str, table: Table) -> Part:

@@ -8,7 +8,7 @@ import pytest
 
 from fuseloom.data.dataset import Image, Map
 from fuseloom.data.preprocessing import PREPROCESSORS, ImagePreprocessor, MapPreprocessor
-from fuseloom.errors import DataError
+from fuseloom.errors import DataError, OptionError
 
 ALL = np.arange(6)
 
@@ -89,3 +89,26 @@ def test_other_channels_are_answered() -> None:
     learnt = MapPreprocessor.fit(mixed, ALL[:1])
     with pytest.raises(DataError, match="must have 1 channels as in training, got 3"):
         learnt.apply(mixed)
+
+
+def test_hha_of_a_depth_takes_its_place_and_a_saved_model_keeps_the_camera() -> None:
+    across = np.linspace(1000, 3000, 24)
+    tilted = Map(items=objects(*(np.tile(across + 50 * row, (24, 1)).astype(np.uint16) for row in range(3))))
+    tilted.items[0][:4] = 0
+    learnt = MapPreprocessor.fit(tilted, ALL[:3], size=24, unknown=0, hha=60)
+    assert learnt.encoder_options() == {"channels": 3}
+    values, mask = learnt.apply(tilted)
+    assert values.shape == (3, 3, 24, 24)
+    assert not mask[0, :4].any()
+    assert mask[0, 4:].all()
+    again = PREPROCESSORS["map"].from_state(json.loads(json.dumps(learnt.state())))
+    assert np.array_equal(again.apply(tilted)[0], values)
+    assert (values[0, 0, 10, 0] - values[0, 0, 10, -1]) > 1  # near things have a large disparity
+
+
+def test_hha_of_what_is_no_depth_or_by_no_camera_is_refused() -> None:
+    colours = Map(items=objects(np.ones((8, 8, 3))))
+    with pytest.raises(DataError, match="a depth must have one channel, of which HHA is taken, got 3"):
+        MapPreprocessor.fit(colours, ALL[:1], hha="nyudv2")
+    with pytest.raises(OptionError, match="got 'kinect'"):
+        MapPreprocessor.fit(depths(), ALL, hha="kinect")

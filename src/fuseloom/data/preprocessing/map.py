@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fuseloom.data.dataset import Map
 from fuseloom.data.grid import Grid, usual_sides
+from fuseloom.data.hha import Intrinsics, hha
 from fuseloom.data.maps import MapFormat, read_map
 from fuseloom.data.media import read_item
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor, standardised, usable_std
@@ -37,6 +38,8 @@ class MapPreprocessor(Preprocessor):
     form: MapFormat
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    hha: str | float | None = None
+    """The camera of a depth whose HHA is taken in its place, as of `fit`."""
 
     @classmethod
     def fit(
@@ -47,6 +50,7 @@ class MapPreprocessor(Preprocessor):
         size: int | str | None = None,
         squash: bool = False,
         unknown: float | None = None,
+        hha: str | float | None = None,
     ) -> Self:
         """Take what is given, or learn it from training maps; mean and deviation are of some hundred of them.
 
@@ -58,17 +62,20 @@ class MapPreprocessor(Preprocessor):
             squash: Resize both sides, whatever the shape of a map.
             unknown: A number of the files that says that nothing is known, such as 0 of depth; besides those
                 that are not finite.
+            hha: Of a depth, the camera: then `fuseloom.data.hha.hha` of it stands in its place, and a pixel
+                where one of the three is unknown is. ``nyudv2``; degrees that it sees from left to right; or
+                ``FX/FY/CX/CY`` in pixels of the files.
 
         Raises:
             DataError: training maps have different numbers of channels.
-            OptionError: a size that is none.
+            OptionError: a size that is none, or a camera of another form.
         """
         there = [modality.items[row] for row in rows if modality.items[row] is not None]
         shown = there[:: max(1, len(there) // _LOOKED_AT)]
         form = modality.form
         if unknown is not None:
             form = replace(form, unknown=(*form.unknown, unknown))
-        found = [_read(item, form) for item in shown]
+        found = [_read(item, form, hha) for item in shown]
         counts = sorted({len(values) for values, _ in found}) or [1]
         if len(counts) > 1:
             raise DataError(f"maps must have as many channels as one another, got {counts}")
@@ -84,6 +91,7 @@ class MapPreprocessor(Preprocessor):
             form=form,
             mean=tuple(mean.tolist()),
             std=usable_std(std, mean),
+            hha=hha,
         )
 
     @classmethod
@@ -105,7 +113,7 @@ class MapPreprocessor(Preprocessor):
         for row, item in enumerate(modality.items):
             if item is None:
                 continue
-            numbers, known = _read(item, self.form)
+            numbers, known = _read(item, self.form, self.hha)
             if len(numbers) != len(self.mean):
                 raise DataError(
                     f"maps must have {len(self.mean)} channels as in training, got {len(numbers)}"
@@ -121,5 +129,20 @@ class MapPreprocessor(Preprocessor):
         return {"channels": len(self.mean)}
 
 
-def _read(item: Any, form: MapFormat) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    return read_item(partial(read_map, form=form), item)
+def _read(
+    item: Any, form: MapFormat, camera: str | float | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    read = partial(read_map, form=form) if camera is None else partial(_read_hha, form=form, camera=camera)
+    return read_item(read, item)
+
+
+def _read_hha(
+    item: Any, *, form: MapFormat, camera: str | float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    values, known = read_map(item, form)
+    if len(values) != 1:
+        raise DataError(f"a depth must have one channel, of which HHA is taken, got {len(values)}")
+    height, width = known.shape
+    found = hha(values[0], Intrinsics.named(camera, height=height, width=width), known)
+    there: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(found), axis=0)
+    return np.where(there, found, 0), there
