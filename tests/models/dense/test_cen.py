@@ -99,6 +99,17 @@ def test_norms_may_keep_their_statistics_while_they_learn() -> None:
         assert all(value.equal(after[name]) == fixed for name, value in before.items())
 
 
+def test_a_norm_for_all_streams_has_the_statistics_of_who_is_there() -> None:
+    net = ResNetStreams({"rgb": 3, "depth": 3}, depths=(1, 1, 1, 1), dim=4, shared_norms=True).train()
+    given = maps(names=("rgb",))["rgb"]
+    shifted = {"rgb": given, "depth": given + 1}
+    net(shifted, {"depth": torch.tensor([True, False])[:, None, None].expand(2, 64, 96)})
+    there = net.stem(torch.cat([shifted["rgb"], shifted["depth"][:1]]))
+    norms = dict(net.named_buffers())
+    torch.testing.assert_close(norms["stem_norm.shared.running_mean"], 0.1 * there.mean((0, 2, 3)))
+    assert {name.split(".")[-2] for name in norms} == {"shared"}
+
+
 def test_shared_convolutions_run_once_for_all_streams() -> None:
     model, calls = build().eval(), []
     model.encoder.stem.register_forward_hook(lambda module, args, out: calls.append(args[0].shape))

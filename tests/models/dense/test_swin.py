@@ -63,6 +63,17 @@ def test_merging_keeps_the_published_order_of_neighbours() -> None:
     assert merge(tokens, (2, 2)).flatten().tolist() == [0, 2, 1, 3]
 
 
+def test_norms_may_be_shared_by_the_streams() -> None:
+    one = torch.randn(2, 3, 32, 32)
+    for shared in (True, False):
+        net = SwinStreams(CHANNELS, TINY, shared_norms=shared).eval()
+        for name, weight in net.named_parameters():
+            if ".depth." in name or ".shared." in name:
+                torch.nn.init.normal_(weight)
+        last = net({"rgb": one, "depth": one})[0][-1]
+        assert torch.allclose(last["rgb"], last["depth"]) == shared
+
+
 def test_checkpointing_gives_the_same_gradients() -> None:
     found = []
     for again in (False, True):

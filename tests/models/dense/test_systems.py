@@ -1,6 +1,7 @@
 """Systems of dense prediction by name, and what stands between them and a task."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -137,6 +138,43 @@ def test_all_streams_begin_with_one_pretrained_backbone(name: str) -> None:
     assert any(value.equal(head) for value in model.model.encoder.state_dict().values())
 
 
+SHARING: dict[str, dict[str, Any]] = {
+    "geminifusion": {},
+    "tokenfusion": {},
+    "segformer": {"exchange": "pixel_attention"},
+    "cen": {"exchange": False},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_one_norm_for_all_streams_is_norms_of_each_that_are_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_dense(config(name, shared_norms=True, **SHARING[name]), TASK).eval()
+    apart = build_dense(config(name, **SHARING[name]), TASK).eval()
+    for key, value in model.state_dict().items():
+        if ".shared." in key:
+            value.copy_(torch.rand(value.shape) + 0.5)
+            assert key.replace(".shared.", ".depth.") in apart.state_dict()
+    state = model.state_dict()
+    streams = {
+        key: key.replace(".rgb.", ".shared.").replace(".depth.", ".shared.") for key in apart.state_dict()
+    }
+    apart.load_state_dict({key: state[key if key in state else one] for key, one in streams.items()})
+    assert len(state) < len(streams)
+    given, lacking = scenes(), {"depth": torch.tensor([True, False])[:, None, None].expand(2, 64, 96)}
+    for masks in (None, lacking):
+        torch.testing.assert_close(model(given, masks), apart(given, masks))
+    assert not any(key.startswith("model.encoder.norms") and ".rgb." in key for key in state)
+
+
+@pytest.mark.parametrize("name", ["geminifusion", "segformer", "tokenfusion"])
+def test_a_norm_for_all_streams_begins_with_that_of_the_backbone(name: str) -> None:
+    official, model = plain_backbone(), build_dense(config(name, shared_norms=True), TASK)
+    official["norm1.weight"] = torch.full_like(official["norm1.weight"], 3.0)
+    model.load_backbone(official)
+    assert model.model.encoder.state_dict()["norms.0.shared.weight"].equal(official["norm1.weight"])
+
+
 def test_a_backbone_that_does_not_fit_is_answered() -> None:
     wider = build_dense(config("segformer", size={**SIZE, "dims": [16, 16]}), TASK)
     with pytest.raises(
@@ -180,6 +218,8 @@ def test_what_cannot_be_built_is_answered() -> None:
         build_model(config("cen"), Classification(["a", "b"]))
     with pytest.raises(OptionError, match=r"layers must be one of \[50, 101, 152\], got 3"):
         build_dense(config("cen", depths=(), layers=3), TASK)
+    with pytest.raises(OptionError, match="shared_norms must be False beside this exchange, got True"):
+        build_dense(config("cen", shared_norms=True), TASK)
     with pytest.raises(OptionError, match=r"backbone must be one of .*, got 'vit'"):
         build_dense(config("geminifusion", backbone="vit"), TASK)
     with pytest.raises(OptionError, match="collapse must be False for the backbone 'swin'"):

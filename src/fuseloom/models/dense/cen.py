@@ -34,6 +34,7 @@ def cen_refinenet(  # noqa: PLR0913  one option per choice
     exchange: BuildExchange | None = ChannelExchange,
     weighting: Weighting = "learned",
     fixed_statistics: bool = False,
+    shared_norms: bool = False,
     dropout: float = 0.5,
 ) -> DenseModel:
     """CEN: streams through one ResNet with norms of their own, whose small channels give way, and RefineNet.
@@ -51,7 +52,12 @@ def cen_refinenet(  # noqa: PLR0913  one option per choice
         exchange: Stands in every bottleneck; None leaves the streams apart.
         weighting: Of the ensemble.
         fixed_statistics: Whether norms keep their statistics while they train.
+        shared_norms: One norm for all modalities at each place, instead of one per modality; without an
+            exchange only, as channels give way by the scale that the norm of their modality has.
         dropout: Of the decoder.
+
+    Raises:
+        OptionError: shared norms beside channel exchange.
 
     Example:
         >>> import torch
@@ -60,7 +66,12 @@ def cen_refinenet(  # noqa: PLR0913  one option per choice
         torch.Size([2, 3, 5, 16, 24])
     """
     encoder = ResNetStreams(
-        channels, depths=depths, dim=dim, exchange=exchange, fixed_statistics=fixed_statistics
+        channels,
+        depths=depths,
+        dim=dim,
+        exchange=exchange,
+        fixed_statistics=fixed_statistics,
+        shared_norms=shared_norms,
     )
     head = RefineNetHead(encoder.dims, num_labels, dim=head_dim, dropout=dropout)
     return DenseModel(encoder, head, Ensemble([*encoder.channels], weighting=weighting))

@@ -52,6 +52,7 @@ def geminifusion_mit(  # noqa: PLR0913  one option per choice
     relation: bool = True,
     drop_path: float = 0.1,
     dropout: float = 0.1,
+    shared_norms: bool = False,
     fixed_statistics: bool = False,
     checkpointing: bool = False,
     faithful: bool = False,
@@ -77,6 +78,7 @@ def geminifusion_mit(  # noqa: PLR0913  one option per choice
         relation: As of `PixelAttention`.
         drop_path: Of the last block.
         dropout: Of the head.
+        shared_norms: As of the backbone.
         fixed_statistics: Of the head's norm.
         checkpointing: Whether blocks are evaluated again in the backward pass, for memory.
         faithful: Have the bias of the keys, on which nothing depends, for official weights.
@@ -91,7 +93,13 @@ def geminifusion_mit(  # noqa: PLR0913  one option per choice
     build = partial(PixelAttention, num_heads=num_heads, noise=noise, relation=relation, faithful=faithful)
     placed = [Placed(build=build, at=_MIT.place, last=last)] if len(channels) > 1 else []
     encoder = MitStreams(
-        channels, size, placed, collapse=collapse, drop_path=drop_path, checkpointing=checkpointing
+        channels,
+        size,
+        placed,
+        collapse=collapse,
+        drop_path=drop_path,
+        shared_norms=shared_norms,
+        checkpointing=checkpointing,
     )
     head = SegformerHead(
         encoder.dims, num_labels, dim=head_dim, dropout=dropout, fixed_statistics=fixed_statistics
@@ -112,6 +120,7 @@ def geminifusion_swin(  # noqa: PLR0913  one option per choice
     relation: bool = True,
     drop_path: float = 0.2,
     dropout: float = 0.1,
+    shared_norms: bool = False,
     fixed_statistics: bool = False,
     checkpointing: bool = False,
     faithful: bool = False,
@@ -129,7 +138,14 @@ def geminifusion_swin(  # noqa: PLR0913  one option per choice
     """
     build = partial(PixelAttention, num_heads=num_heads, noise=noise, relation=relation, faithful=faithful)
     placed = [Placed(build=build, at=_SWIN.place, last=last)] if len(channels) > 1 else []
-    encoder = SwinStreams(channels, size, placed, drop_path=drop_path, checkpointing=checkpointing)
+    encoder = SwinStreams(
+        channels,
+        size,
+        placed,
+        drop_path=drop_path,
+        shared_norms=shared_norms,
+        checkpointing=checkpointing,
+    )
     head = SegformerHead(
         encoder.dims, num_labels, dim=head_dim, dropout=dropout, fixed_statistics=fixed_statistics
     )

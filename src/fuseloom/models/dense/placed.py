@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fuseloom.errors import OptionError, did_you_mean
 from fuseloom.exchange import Exchange
-from fuseloom.models.dense.stream_encoder import BuildExchange, over_positions
+from fuseloom.models.dense.stream_encoder import BuildExchange, norm_owners, over_positions
 from fuseloom.types import Masks, Trace
 
 __all__ = ["PixelNorms", "Place", "Placed", "PlacedExchanges", "Talk"]
@@ -167,11 +167,17 @@ class PixelNorms(nn.ModuleDict):
     Args:
         names: Of the modalities.
         dim: Features.
+        shared: Have one for all modalities instead, under the name ``shared``.
     """
 
-    def __init__(self, names: Iterable[str], dim: int) -> None:
-        super().__init__({name: nn.LayerNorm(dim, eps=_EPS) for name in names})
+    def __init__(self, names: Iterable[str], dim: int, *, shared: bool = False) -> None:
+        owners = norm_owners(names, shared=shared)
+        super().__init__({owner: nn.LayerNorm(dim, eps=_EPS) for owner in owners})
 
     def forward(self, tokens: Tensor) -> Tensor:
         """The same shape."""
+        if len(self) == 1:
+            (norm,) = self.values()
+            normed: Tensor = norm(tokens)
+            return normed
         return torch.stack([norm(own) for norm, own in zip(self.values(), tokens.unbind(), strict=True)])

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fuseloom.errors import OptionError
@@ -11,6 +12,7 @@ from fuseloom.exchange.channel_exchange import ChannelExchange
 from fuseloom.models.dense.stream_encoder import (
     BuildExchange,
     StreamEncoder,
+    norm_owners,
     over_positions,
     run_shared,
     shared_channels,
@@ -35,6 +37,10 @@ class ResNetBottleneck(nn.Module):
         dim: Channels inside; four times as many come out.
         stride: Of the second convolution and of the skip.
         exchange: Builds the exchange; None leaves the streams apart.
+        shared_norms: One norm for all modalities at each place, instead of one per modality.
+
+    Raises:
+        OptionError: shared norms beside an exchange that has norms per modality.
     """
 
     def __init__(
@@ -45,20 +51,26 @@ class ResNetBottleneck(nn.Module):
         *,
         stride: int = 1,
         exchange: BuildExchange | None = None,
+        shared_norms: bool = False,
     ) -> None:
         super().__init__()
         out_dim = dim * _EXPANSION
         self.conv1 = nn.Conv2d(in_dim, dim, 1, bias=False)
-        self.norm1 = _norms(names, dim)
+        self.norm1 = _Norms(names, dim, shared=shared_norms)
         self.conv2 = nn.Conv2d(dim, dim, 3, stride=stride, padding=1, bias=False)
         self.exchange = None if exchange is None else exchange(dict.fromkeys(names, dim))
         normed = isinstance(self.exchange, ChannelExchange) and len(self.exchange.norm) > 0
-        self.norm2 = _norms([] if normed else names, dim)
+        if normed and shared_norms:
+            raise OptionError(
+                "shared_norms must be False beside this exchange, got True: a channel gives way by the scale "
+                "that the norm of its own modality has learnt. Leave the exchange out."
+            )
+        self.norm2 = _Norms([] if normed else names, dim, shared=shared_norms)
         self.conv3 = nn.Conv2d(dim, out_dim, 1, bias=False)
-        self.norm3 = _norms(names, out_dim)
+        self.norm3 = _Norms(names, out_dim, shared=shared_norms)
         changes = stride > 1 or in_dim != out_dim
         self.skip = nn.Conv2d(in_dim, out_dim, 1, stride=stride, bias=False) if changes else None
-        self.skip_norm = _norms(names if changes else [], out_dim)
+        self.skip_norm = _Norms(names if changes else [], out_dim, shared=shared_norms)
 
     def forward(self, streams: Streams, there: Masks, *, trace: Trace | None = None) -> Streams:
         """Maps ``[B, C, H, W]`` of all modalities to those of the block.
@@ -68,16 +80,16 @@ class ResNetBottleneck(nn.Module):
             there: Modality name -> ``[B]``; one that is not in it is there in all samples.
             trace: Collects losses and records of the exchange.
         """
-        hidden = _normed(self.norm1, run_shared(self.conv1, streams), there)
+        hidden = self.norm1(run_shared(self.conv1, streams), there)
         hidden = run_shared(lambda joined: self.conv2(joined.relu()), hidden)
-        hidden = _normed(self.norm2, hidden, there)
+        hidden = self.norm2(hidden, there)
         if self.exchange is not None:
             hidden = self.exchange(hidden, over_positions(there, hidden, feature=1), trace=trace)
         hidden = run_shared(lambda joined: self.conv3(joined.relu()), hidden)
-        hidden = _normed(self.norm3, hidden, there)
+        hidden = self.norm3(hidden, there)
         passed = streams
         if self.skip is not None:
-            passed = _normed(self.skip_norm, run_shared(self.skip, streams), there)
+            passed = self.skip_norm(run_shared(self.skip, streams), there)
         return {name: (value + passed[name]).relu() for name, value in hidden.items()}
 
 
@@ -96,10 +108,13 @@ class ResNetStreams(StreamEncoder):
             apart.
         fixed_statistics: Whether norms keep their statistics, and use them, in training too; scales and
             shifts are learnt all the same. For pretrained weights and small batches.
+        shared_norms: One norm for all modalities at each place, whose statistics are those of all of them,
+            instead of one per modality.
 
     Raises:
         ModalityError: maps of several numbers of channels.
-        OptionError: other than four depths, or one below one.
+        OptionError: other than four depths, one below one, or shared norms beside an exchange that has norms
+            per modality.
 
     Example:
         >>> import torch
@@ -119,6 +134,7 @@ class ResNetStreams(StreamEncoder):
         dim: int = 64,
         exchange: BuildExchange | None = None,
         fixed_statistics: bool = False,
+        shared_norms: bool = False,
     ) -> None:
         if len(depths) != _STAGES or min(depths) < 1:
             raise OptionError(f"depths must be {_STAGES} numbers of at least 1, got {list(depths)}.")
@@ -129,7 +145,7 @@ class ResNetStreams(StreamEncoder):
         self.fixed_statistics = fixed_statistics
         names = list(self.channels)
         self.stem = nn.Conv2d(self.in_dim, dim, 7, stride=2, padding=3, bias=False)
-        self.stem_norm = _norms(names, dim)
+        self.stem_norm = _Norms(names, dim, shared=shared_norms)
         self.layers = nn.ModuleList()
         for stage, depth in enumerate(depths):
             into = dim if stage == 0 else widths[stage - 1]
@@ -141,6 +157,7 @@ class ResNetStreams(StreamEncoder):
                         inner[stage],
                         stride=2 if block == 0 and stage > 0 else 1,
                         exchange=exchange,
+                        shared_norms=shared_norms,
                     )
                     for block in range(depth)
                 )
@@ -156,7 +173,7 @@ class ResNetStreams(StreamEncoder):
 
     def run(self, streams: Streams, there: Masks, *, trace: Trace | None) -> list[Streams]:
         wide = {name: value.expand(-1, self.in_dim, -1, -1) for name, value in streams.items()}
-        streams = _normed(self.stem_norm, run_shared(self.stem, wide), there)
+        streams = self.stem_norm(run_shared(self.stem, wide), there)
         streams = run_shared(lambda joined: F.max_pool2d(joined.relu(), 3, stride=2, padding=1), streams)
         found: list[Streams] = []
         for stage, blocks in enumerate(self.layers):
@@ -168,12 +185,26 @@ class ResNetStreams(StreamEncoder):
         return found
 
 
-def _norms(names: Iterable[str], dim: int) -> nn.ModuleDict:
-    return nn.ModuleDict({name: MaskedBatchNorm(dim) for name in names})
+class _Norms(nn.ModuleDict):
+    """A batch norm of each modality, or one for all; without any, values stay as they are."""
+
+    def __init__(self, names: Iterable[str], dim: int, *, shared: bool) -> None:
+        super().__init__({owner: MaskedBatchNorm(dim) for owner in norm_owners(names, shared=shared)})
+
+    def forward(self, streams: Streams, there: Masks) -> Streams:
+        if not self:
+            return streams
+        masks = over_positions(there, streams, feature=1)
+        if len(self) == 1:
+            (norm,) = self.values()
+            joined = _joined(masks, streams)
+            return run_shared(lambda values: norm(values, joined), streams)
+        return {name: self[name](value, masks.get(name)) for name, value in streams.items()}
 
 
-def _normed(norms: nn.ModuleDict, streams: Streams, there: Masks) -> Streams:
-    if not norms:
-        return streams
-    masks = over_positions(there, streams, feature=1)
-    return {name: norms[name](value, masks.get(name)) for name, value in streams.items()}
+def _joined(masks: Masks, streams: Streams) -> Tensor | None:
+    """Masks of all streams, as one batch."""
+    if not masks:
+        return None
+    every = (value.new_ones((), dtype=torch.bool).expand(value[:, 0].shape) for value in streams.values())
+    return torch.cat([masks.get(name, real) for name, real in zip(streams, every, strict=True)])

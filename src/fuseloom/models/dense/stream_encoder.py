@@ -1,7 +1,7 @@
 """The contract of a backbone that several maps of one scene run through, together."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,14 @@ from fuseloom.exchange import Exchange
 from fuseloom.part import check_dims, zero_masked
 from fuseloom.types import Masks, Streams, Trace
 
-__all__ = ["BuildExchange", "StreamEncoder", "over_positions", "run_shared", "shared_channels"]
+__all__ = [
+    "BuildExchange",
+    "StreamEncoder",
+    "norm_owners",
+    "over_positions",
+    "run_shared",
+    "shared_channels",
+]
 
 BuildExchange = Callable[[Mapping[str, int]], Exchange]
 """From modality name -> width to the exchange that stands there."""
@@ -155,6 +162,17 @@ def shared_channels(channels: Mapping[str, int]) -> int:
             f"All maps must have {most} channels or 1, as they share the stem, got {other[0]}."
         )
     return most
+
+
+def norm_owners(names: Iterable[str], *, shared: bool) -> list[str]:
+    """Under which names the norms of streams are: those of the streams, or one for all of them.
+
+    Example:
+        >>> norm_owners(["rgb", "depth"], shared=False), norm_owners(["rgb", "depth"], shared=True)
+        (['rgb', 'depth'], ['shared'])
+    """
+    found = list(names)
+    return ["shared"] if shared and found else found
 
 
 def over_positions(there: Masks, streams: Streams, *, feature: int) -> Masks:

@@ -190,6 +190,7 @@ class SwinStreams(StreamEncoder):
         size: Of `SWIN_SIZES`, or one's own.
         exchanges: What stands in the blocks, and where; without any the streams stay apart.
         drop_path: Probability that the last block's update of a sample is dropped; it grows from zero.
+        shared_norms: One norm for all modalities at these places too.
         checkpointing: Whether blocks are evaluated again in the backward pass, for memory.
 
     Raises:
@@ -214,6 +215,7 @@ class SwinStreams(StreamEncoder):
         exchanges: Sequence[Placed] = (),
         *,
         drop_path: float = 0.2,
+        shared_norms: bool = False,
         checkpointing: bool = False,
     ) -> None:
         size = _size_of(size)
@@ -223,7 +225,7 @@ class SwinStreams(StreamEncoder):
         names, count = list(self.channels), sum(size.depths)
         rates = iter([drop_path * number / max(count - 1, 1) for number in range(count)])
         self.embed = nn.Conv2d(self.in_dim, size.dim, _PATCH, stride=_PATCH)
-        self.embed_norm = PixelNorms(names, size.dim)
+        self.embed_norm = PixelNorms(names, size.dim, shared=shared_norms)
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 SwinBlock(
@@ -239,7 +241,7 @@ class SwinStreams(StreamEncoder):
             for stage, dim in enumerate(dims)
         )
         self.merge = nn.ModuleList(PatchMerging(dim) for dim in dims[:-1])
-        self.norms = nn.ModuleList(PixelNorms(names, dim) for dim in dims)
+        self.norms = nn.ModuleList(PixelNorms(names, dim, shared=shared_norms) for dim in dims)
         self.apply(_start)
         self.exchanges = PlacedExchanges(names, dims, size.depths, exchanges)
 

@@ -41,6 +41,7 @@ def tokenfusion_mit(  # noqa: PLR0913  one option per choice
     weighting: Weighting = "learned",
     drop_path: float = 0.1,
     dropout: float = 0.1,
+    shared_norms: bool = False,
     fixed_statistics: bool = False,
     checkpointing: bool = False,
 ) -> DenseModel:
@@ -64,6 +65,7 @@ def tokenfusion_mit(  # noqa: PLR0913  one option per choice
         weighting: Of the ensemble.
         drop_path: Of the last block.
         dropout: Of the head.
+        shared_norms: As of `MitStreams`.
         fixed_statistics: Of the head's norm.
         checkpointing: Whether blocks are evaluated again in the backward pass, for memory.
 
@@ -76,7 +78,14 @@ def tokenfusion_mit(  # noqa: PLR0913  one option per choice
     """
     build = partial(TokenExchange, threshold=threshold, sparsity_weight=sparsity_weight, reduction=reduction)
     placed = [Placed(build=build, at=_PLACE, last=last, per_stage=True)] if len(channels) > 1 else []
-    encoder = MitStreams(channels, size, placed, drop_path=drop_path, checkpointing=checkpointing)
+    encoder = MitStreams(
+        channels,
+        size,
+        placed,
+        drop_path=drop_path,
+        shared_norms=shared_norms,
+        checkpointing=checkpointing,
+    )
     head = SegformerHead(
         encoder.dims, num_labels, dim=head_dim, dropout=dropout, fixed_statistics=fixed_statistics
     )

@@ -52,6 +52,8 @@ class CenSystem(DenseSystem):
     weighting: Weighting = "learned"
     fixed_statistics: bool = False
     """Whether norms keep their statistics while they train."""
+    shared_norms: bool = False
+    """Have one norm for all modalities at each place, instead of one per modality; without exchange only."""
 
     def build(self, channels: Mapping[str, int], num_labels: int, *, dropout: float) -> DenseModel:
         if not self.depths and self.layers not in RESNET_DEPTHS:
@@ -71,5 +73,6 @@ class CenSystem(DenseSystem):
             exchange=exchange if self.exchange and len(channels) > 1 else None,
             weighting=self.weighting,
             fixed_statistics=self.fixed_statistics,
+            shared_norms=self.shared_norms,
             dropout=dropout,
         )

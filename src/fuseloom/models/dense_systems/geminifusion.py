@@ -12,6 +12,7 @@ from fuseloom.models.dense.geminifusion import geminifusion_mit, geminifusion_sw
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel
 from fuseloom.models.dense.sizes import mit_size
+from fuseloom.models.dense.stream_encoder import norm_owners
 from fuseloom.models.dense.swin import SwinSize
 from fuseloom.models.dense.swin_names import expand_swin
 from fuseloom.models.dense_systems._base import DenseSystem
@@ -57,6 +58,8 @@ class GeminiFusionSystem(DenseSystem):
     head_dim: int = 256
     weighting: Weighting = "learned"
     drop_path: float = 0.1
+    shared_norms: bool = False
+    """Have one norm for all modalities at each place of the backbone, instead of one per modality."""
     fixed_statistics: bool = False
     """Whether the head's norm keeps its statistics while it trains, as in the published runs."""
     faithful: bool = False
@@ -77,6 +80,7 @@ class GeminiFusionSystem(DenseSystem):
             "head_dim": self.head_dim,
             "weighting": self.weighting,
             "drop_path": self.drop_path,
+            "shared_norms": self.shared_norms,
             "checkpointing": self.checkpointing,
             "fixed_statistics": self.fixed_statistics,
             "faithful": self.faithful,
@@ -91,4 +95,5 @@ class GeminiFusionSystem(DenseSystem):
         return geminifusion_swin(channels, num_labels, size=size_of_swin, **shared)
 
     def expand_backbone(self, weights: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-        return (expand_mit if self.backbone == "mit" else expand_swin)(weights, names)
+        expand = expand_mit if self.backbone == "mit" else expand_swin
+        return expand(weights, norm_owners(names, shared=self.shared_norms))

@@ -16,6 +16,7 @@ from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel
 from fuseloom.models.dense.placed import Place, Placed
 from fuseloom.models.dense.sizes import mit_size
+from fuseloom.models.dense.stream_encoder import norm_owners
 from fuseloom.models.dense_systems._base import DenseSystem
 from fuseloom.registry import Card, create, register
 
@@ -62,6 +63,8 @@ class SegformerSystem(DenseSystem):
     head_dim: int = 256
     weighting: Weighting = "learned"
     drop_path: float = 0.1
+    shared_norms: bool = False
+    """Have one norm for all modalities at each place of the backbone, instead of one per modality."""
     checkpointing: bool = False
     """Whether blocks are evaluated again in the backward pass, for memory."""
 
@@ -74,6 +77,7 @@ class SegformerSystem(DenseSystem):
             mit_size(self.size),
             placed,
             drop_path=self.drop_path,
+            shared_norms=self.shared_norms,
             checkpointing=self.checkpointing,
         )
         if self.merge == "concat" and len(channels) > 1:
@@ -87,4 +91,4 @@ class SegformerSystem(DenseSystem):
         return [Placed(build=build, at=self.at, last=self.last, stage_ends=self.stage_ends)]
 
     def expand_backbone(self, weights: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-        return expand_mit(weights, names)
+        return expand_mit(weights, norm_owners(names, shared=self.shared_norms))

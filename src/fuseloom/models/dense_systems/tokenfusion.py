@@ -10,6 +10,7 @@ from fuseloom.models.dense.ensemble import Weighting
 from fuseloom.models.dense.mit_names import expand_mit
 from fuseloom.models.dense.model import DenseModel
 from fuseloom.models.dense.sizes import mit_size
+from fuseloom.models.dense.stream_encoder import norm_owners
 from fuseloom.models.dense.tokenfusion import tokenfusion_mit
 from fuseloom.models.dense_systems._base import DenseSystem
 from fuseloom.registry import Card, register
@@ -50,6 +51,8 @@ class TokenFusionSystem(DenseSystem):
     head_dim: int = 256
     weighting: Weighting = "learned"
     drop_path: float = 0.1
+    shared_norms: bool = False
+    """Have one norm for all modalities at each place of the backbone, instead of one per modality."""
     fixed_statistics: bool = False
     """Whether the head's norm keeps its statistics while it trains, as in the published runs."""
     checkpointing: bool = False
@@ -67,10 +70,11 @@ class TokenFusionSystem(DenseSystem):
             head_dim=self.head_dim,
             weighting=self.weighting,
             drop_path=self.drop_path,
+            shared_norms=self.shared_norms,
             checkpointing=self.checkpointing,
             fixed_statistics=self.fixed_statistics,
             dropout=dropout,
         )
 
     def expand_backbone(self, weights: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-        return expand_mit(weights, names)
+        return expand_mit(weights, norm_owners(names, shared=self.shared_norms))
