@@ -62,7 +62,9 @@ def test_a_file_is_printed_and_run_on_its_own_data(variants: Path, tmp_path: Pat
     assert "[2/2] digits: rank 1, seed 0: validation accuracy" in done.stderr
     again = run("recipe", variants, "--run", "--out", tmp_path / "run", "--json")
     shown = json.loads(again.stdout)
-    assert again.stderr == ""  # read, not trained
+    page = tmp_path / "run" / "variants.html"
+    assert again.stderr == f"page: {page}\n"  # read, not trained
+    assert "rank 1" in page.read_text(encoding="utf-8")
     assert shown == json.loads((tmp_path / "run" / "variants.json").read_text(encoding="utf-8"))
     assert [len(one["runs"]) for one in shown["tables"][0]["variants"]] == [1, 1]
 

@@ -104,6 +104,7 @@ def _run_variants(config: "VariantsConfig", data: tuple[str, ...], **options: An
         progress=lambda line: click.echo(line, err=True),
     )
     write_variants(found, folder)
+    click.echo(f"page: {folder / 'variants.html'}", err=True)
     click.echo(to_json(found) if options["as_json"] else variants_text(found), nl=not options["as_json"])
 
 

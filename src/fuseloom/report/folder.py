@@ -11,6 +11,7 @@ from fuseloom.errors import RunError
 from fuseloom.report.as_json import to_json
 from fuseloom.report.diagnosis_page import to_diagnosis_html
 from fuseloom.report.experiments.page import to_sweep_html
+from fuseloom.report.experiments.variants_page import to_variants_html
 from fuseloom.report.html import to_html
 from fuseloom.train.files import write_whole
 
@@ -61,16 +62,17 @@ def write_sweep(sweep: Sweep, folder: str | Path) -> None:
 
 
 def write_variants(variants: Variants, folder: str | Path) -> None:
-    """Write ``variants.json`` into a folder, which is made where it is missing.
+    """Write ``variants.html`` and ``variants.json`` into a folder, which is made where it is missing.
 
     Args:
         variants: Finished ones.
-        folder: Where to; a file of this name is replaced.
+        folder: Where to; files of these names are replaced.
 
     Raises:
         RunError: the folder cannot be written to.
+        MissingExtraError: the workbench is not installed.
     """
-    _write({"variants.json": to_json(variants)}, Path(folder))
+    _write({"variants.json": to_json(variants), "variants.html": to_variants_html(variants)}, Path(folder))
 
 
 def _write(contents: Mapping[str, str], folder: Path) -> None:

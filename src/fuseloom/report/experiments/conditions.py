@@ -39,7 +39,8 @@ def conditions_table(variants: Variants) -> Table | None:
         for table, one in rows
     )
     metrics = ", ".join(dict.fromkeys(table.metric for table in variants.tables))
-    note = f"Test {metrics} under conditions, means over {variants.seeds} seeds."
+    over = f", means over {variants.seeds} seeds" if variants.seeds > 1 else ""
+    note = f"Test {metrics} under conditions{over}."
     return Table(head=("data", "variant", *found), rows=cells, words=2, note=note)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "optimum_saying",
     "setting_names",
     "sweep_table",
+    "variants_decimals",
     "variants_table",
 ]
 
@@ -145,7 +146,7 @@ def variants_table(variants: Variants) -> Table:
 
 
 def _variant_numbers(one: Variant, table: VariantTable) -> Row:
-    decimals = _decimals(other.test.mean for other in table.variants)
+    decimals = variants_decimals(table)
     test = (score(one.test.mean, decimals), range_text(one.test, decimals))
     if one.gain is None:
         return (*test, "", "")
@@ -193,6 +194,11 @@ def as_numbers(values: Sequence[str]) -> list[float] | None:
 def course_decimals(course: Course) -> int:
     """Decimals that give the typical test score on a data set three or four digits."""
     return _decimals(cell.test.mean for cell in course.cells)
+
+
+def variants_decimals(table: VariantTable) -> int:
+    """Decimals that give the typical test score of variants three or four digits."""
+    return _decimals(one.test.mean for one in table.variants)
 
 
 def _decimals(means: Iterable[float]) -> int:
