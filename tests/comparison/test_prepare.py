@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ from fuseloom.comparison.config import CompareConfig
 from fuseloom.comparison.prepare import fingerprint, prepare
 from fuseloom.data import ReadOptions, load
 from fuseloom.errors import DataError
+from fuseloom.train.recipe import list_recipes
 
 
 def test_preprocessing_is_learnt_from_training_rows_only(product_rows):
@@ -115,5 +117,9 @@ def test_a_task_of_positions_is_not_compared_but_trained():
     rows = load(
         {"text": np.array(["Ann sings", "so what"], dtype=object), "x": np.ones((2, 3))}, target=[0, 1]
     )
-    with pytest.raises(DataError, match=r"must be of a task of whole rows, got tagging\. Train one model"):
+    with pytest.raises(
+        DataError, match=r"must be of a task of whole rows, got tagging\. Train one model"
+    ) as error:
         prepare(replace(rows, target=target), CompareConfig())
+    (command,) = re.findall(r"fuseloom train (\S+) --data SOURCE", str(error.value))
+    assert command in list_recipes()

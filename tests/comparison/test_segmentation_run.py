@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from fuseloom.cli.group import fuseloom
 from fuseloom.comparison.diagnosis import Subject, diagnose_model
 from fuseloom.comparison.evaluate import evaluate_model
+from fuseloom.comparison.experiments import is_experiment
 from fuseloom.comparison.recipe_run import run_recipe
 from fuseloom.data import load, read_rows
 from fuseloom.data.label_maps import read_label_format, read_labels
@@ -180,7 +182,11 @@ def test_what_cannot_be_trained_is_answered(folder: Path, tmp_path: Path) -> Non
         run_recipe(recipe(folder, *sizes), tmp_path / "b")
     shown = CliRunner().invoke(fuseloom, ["compare", str(folder), "--out", str(tmp_path / "c")])
     assert shown.exit_code != 0
-    assert "got segmentation. Train one model of these data" in shown.output
+    said = " ".join(shown.output.split())
+    assert "got segmentation. Train one model of these data, with the same options" in said
+    for command, name in re.findall(r"fuseloom (train|recipe) (\S+) ", said):
+        assert is_experiment(name) == (command == "recipe")
+    assert "fuseloom train segformer-small --data SOURCE. Several" in said
 
 
 def test_a_mask_is_called_as_its_row(folder: Path, tmp_path: Path) -> None:

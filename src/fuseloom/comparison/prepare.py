@@ -28,8 +28,12 @@ from fuseloom.types import Batch
 
 __all__ = ["Prepared", "fingerprint", "prepare", "suggested_task"]
 
-_RECIPES = {"tagging": "entities", "segmentation": "segformer"}
-"""Task of many answers in each row -> recipe for it."""
+_INSTEAD = {
+    "tagging": "fuseloom train entities --data SOURCE",
+    "segmentation": "fuseloom train segformer-small --data SOURCE. Several in one table, where nothing need "
+    "be said of how they are read: fuseloom recipe seg-fusions SOURCE",
+}
+"""Task of many answers in each row -> what to type for it."""
 _ON_GRID = ("image", "map")
 """Kinds of modalities that have pixels."""
 _IN_MEMORY = Store()
@@ -112,10 +116,10 @@ def prepare(
     if dataset.target is None:
         raise DataError("target must be given to compare fusions, got none. Name it with --target.")
     name = config.task if config.task is not None else suggested_task(dataset)
-    if least > 1 and (recipe := _RECIPES.get(name)) is not None:
+    if least > 1 and (instead := _INSTEAD.get(name)) is not None:
         raise DataError(
-            f"A comparison must be of a task of whole rows, got {name}. Train one model of these data: "
-            f"fuseloom train {recipe} --data FOLDER."
+            f"A comparison must be of a task of whole rows, got {name}. Train one model of these data, with "
+            f"the same options for how they are read: {instead}."
         )
     task: Task = lookup(name, kind="task").learn(dataset.target, dataset.schema.target_columns or None)
     splits = make_splits(dataset, stratify=task.stratified, seed=config.split_seed, folds=config.folds)
