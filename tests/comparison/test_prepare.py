@@ -121,5 +121,9 @@ def test_a_task_of_positions_is_not_compared_but_trained():
         DataError, match=r"must be of a task of whole rows, got tagging\. Train one model"
     ) as error:
         prepare(replace(rows, target=target), CompareConfig())
-    (command,) = re.findall(r"fuseloom train (\S+) --data SOURCE", str(error.value))
-    assert command in list_recipes()
+    assert "entities" in str(error.value)
+    for task in ("tagging", "segmentation", "translation"):
+        with pytest.raises(DataError, match=f"got {task}. Train one model") as error:
+            prepare(rows, CompareConfig(task=task))
+        (recipe,) = re.findall(r"fuseloom train (\S+) --data SOURCE", str(error.value))
+        assert recipe in list_recipes()

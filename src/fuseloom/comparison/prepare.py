@@ -32,6 +32,7 @@ _INSTEAD = {
     "tagging": "fuseloom train entities --data SOURCE",
     "segmentation": "fuseloom train segformer-small --data SOURCE. Several in one table, where nothing need "
     "be said of how they are read: fuseloom recipe seg-fusions SOURCE",
+    "translation": "fuseloom train cen-translation-small --data SOURCE",
 }
 """Task of many answers in each row -> what to type for it."""
 _ON_GRID = ("image", "map")
