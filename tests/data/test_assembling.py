@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fuseloom.data import ReadOptions, load, read_rows
+from fuseloom.data import ModalitySpec, ReadOptions, load, read_rows
 from fuseloom.errors import DataError
 
 OPTIONS = ReadOptions(target="score", text=("review",), tabular=("price,colour",))
@@ -119,3 +120,10 @@ def test_rows_without_any_modality_are_refused(write) -> None:
         match=r"new.csv must have a modality of \['review', 'tabular'\], got none .* found \['a', 'b'\]",
     ):
         read_rows(write("a,b\n1,2\n", name="new.csv"), schema)
+
+
+def test_pictures_of_a_set_are_maps_of_numbers_where_the_schema_says_so():
+    rows = load("scenes-seg", ReadOptions(target="label"))
+    maps = {"normals": ModalitySpec(kind="map"), "rgb": ModalitySpec(kind="image")}
+    again = read_rows("scenes-seg", replace(rows.schema, modalities=maps))
+    assert {name: one.kind for name, one in again.modalities.items()} == {"normals": "map", "rgb": "image"}

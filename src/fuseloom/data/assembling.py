@@ -207,6 +207,8 @@ def _holds_files(source: Source, column: str, spec: ModalitySpec) -> bool:
 def _array(source: Source, name: str, spec: ModalitySpec, problems: Problems) -> Modality:
     """A modality that has several values per row already."""
     array = source.arrays[name]
+    if isinstance(array, Image) and spec.kind == "map":
+        array = Map(items=array.items)
     if isinstance(array, Files):
         return checked(array, name, problems)
     return _as_kind(name, array, spec)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from fuseloom.errors import OptionError
 from fuseloom.exchange.channel_exchange import ChannelExchange
@@ -45,6 +46,8 @@ class CenSystem(DenseSystem):
     """Scale below which a channel gives way."""
     sparsity_weight: float = 2e-4
     """Coefficient of the loss on scales."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Of that loss, in each block; the published one is a sum."""
     exchange: bool = True
     faithful: bool = False
     """Let any channel of small scale give way, as the official code does."""
@@ -62,6 +65,7 @@ class CenSystem(DenseSystem):
             ChannelExchange,
             threshold=self.threshold,
             sparsity_weight=self.sparsity_weight,
+            reduction=self.reduction,
             faithful=self.faithful,
         )
         return cen_refinenet(
