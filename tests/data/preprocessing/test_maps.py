@@ -112,3 +112,14 @@ def test_hha_of_what_is_no_depth_or_by_no_camera_is_refused() -> None:
         MapPreprocessor.fit(colours, ALL[:1], hha="nyudv2")
     with pytest.raises(OptionError, match="got 'kinect'"):
         MapPreprocessor.fit(depths(), ALL, hha="kinect")
+
+
+def test_numbers_told_apart_by_logarithms_are_standardised_so() -> None:
+    far = Map(items=objects(np.array([[0, 9], [99, 999]], dtype=np.uint16)))
+    learnt = MapPreprocessor.fit(far, ALL[:1], size=2, unknown=0, log=True)
+    again = PREPROCESSORS["map"].from_state(json.loads(json.dumps(learnt.state())))
+    values, mask = again.apply(far)
+    assert mask[0].tolist() == [[False, True], [True, True]]
+    np.testing.assert_allclose(values[0, 0][mask[0]], [-(1.5**0.5), 0, 1.5**0.5], rtol=1e-5, atol=1e-5)
+    with pytest.raises(OptionError, match="log must be False where HHA is taken of a depth"):
+        MapPreprocessor.fit(far, ALL[:1], log=True, hha=60)

@@ -14,7 +14,7 @@ from fuseloom.data.hha import Intrinsics, hha
 from fuseloom.data.maps import MapFormat, read_map
 from fuseloom.data.media import read_item
 from fuseloom.data.preprocessing._base import Encoded, Preprocessor, standardised, usable_std
-from fuseloom.errors import DataError
+from fuseloom.errors import DataError, OptionError
 
 __all__ = ["MapPreprocessor"]
 
@@ -50,6 +50,7 @@ class MapPreprocessor(Preprocessor):
         size: int | str | None = None,
         squash: bool = False,
         unknown: float | None = None,
+        log: bool = False,
         hha: str | float | None = None,
     ) -> Self:
         """Take what is given, or learn it from training maps; mean and deviation are of some hundred of them.
@@ -62,19 +63,25 @@ class MapPreprocessor(Preprocessor):
             squash: Resize both sides, whatever the shape of a map.
             unknown: A number of the files that says that nothing is known, such as 0 of depth; besides those
                 that are not finite.
+            log: Tell numbers apart by their logarithms (of one more), as distances may be.
             hha: Of a depth, the camera: then `fuseloom.data.hha.hha` of it stands in its place, and a pixel
                 where one of the three is unknown is. ``nyudv2``; degrees that it sees from left to right; or
                 ``FX/FY/CX/CY`` in pixels of the files.
 
         Raises:
             DataError: training maps have different numbers of channels.
-            OptionError: a size that is none, or a camera of another form.
+            OptionError: a size that is none, a camera of another form, or logarithms of a depth whose HHA is
+                taken.
         """
+        if log and hha is not None:
+            raise OptionError(f"log must be False where HHA is taken of a depth, got True and hha={hha!r}.")
         there = [modality.items[row] for row in rows if modality.items[row] is not None]
         shown = there[:: max(1, len(there) // _LOOKED_AT)]
         form = modality.form
         if unknown is not None:
             form = replace(form, unknown=(*form.unknown, unknown))
+        if log:
+            form = replace(form, log=True)
         found = [_read(item, form, hha) for item in shown]
         counts = sorted({len(values) for values, _ in found}) or [1]
         if len(counts) > 1:
