@@ -152,6 +152,9 @@ def test_a_table_shows_what_was_measured_above_what_is_published():
         ("metric", "accuracy", "higher is better"),
         ("metric", "log_loss", "lower is better"),
         ("recipe", "digits", "digit"),
+        ("system", "muse", "Text and image"),
+        ("system", "geminifusion", "attend to each other at each pixel"),
+        ("system", "cen_translation", "make a picture each"),
     ],
 )
 def test_everything_that_has_a_name_is_listed(kind, name, text):

@@ -92,6 +92,16 @@ def _remedy_cards(pattern: str) -> dict[str, dict[str, Any]]:
     return {name: asdict(lookup(name, kind="remedy").card) for name in list_remedies(pattern)}
 
 
+def _systems() -> dict[str, str]:
+    """Those that answer once for each row, label its pixels, or make pictures of it."""
+    from fuseloom.registry import list_names, lookup
+
+    found = _registered("system")
+    for kind in ("dense", "picture"):
+        found |= {name: lookup(name, kind=kind).card.summary for name in list_names(kind=kind)}
+    return dict(sorted(found.items()))
+
+
 def _first_line(cls: Any) -> str:
     return (cls.__doc__ or "").strip().partition("\n")[0]
 
@@ -104,5 +114,5 @@ _NAMED: Mapping[str, Callable[[], dict[str, str]]] = {
     "metric": _metrics,
     "recipe": _recipes,
     "remedy": _remedies,
-    "system": lambda: _registered("system"),
+    "system": _systems,
 }
