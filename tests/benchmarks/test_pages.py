@@ -22,7 +22,7 @@ def test_the_pages_are_in_step_with_the_results(pages: Any) -> None:
     marks = {
         "measured": ("merge", "exchange"),
         "remedies": ("cooperation", "remedies_imbalanced"),
-        "generated-scenes": ("scenes_audit",),
+        "generated-scenes": ("scenes_audit", "scenes_speed"),
         "muse": ("muse_profile",),
         "segmentation": ("dense",),
     }
